@@ -1,0 +1,26 @@
+/**
+ * Values that must never reach a log, a report or an exception text. A secret is registered where
+ * it enters (environment, key file, derivation) and masked wherever text leaves.
+ */
+export class SecretStore {
+  readonly #values = new Set<string>();
+
+  /** Registers a secret text; values under 4 characters are ignored, they would mask everything. */
+  add(value: string): void {
+    if (value.length >= 4) this.#values.add(value);
+  }
+
+  /** `text` with every known secret replaced by asterisks of equal length. */
+  mask(text: string): string {
+    let out = text;
+    for (const value of this.#values) out = out.replaceAll(value, "*".repeat(value.length));
+    return out;
+  }
+
+  /** The registered values as bytes, for writers that mask at byte level. */
+  asBytes(): Buffer[] {
+    return [...this.#values].map((value) => Buffer.from(value, "utf8"));
+  }
+}
+
+export const secrets = new SecretStore();

@@ -1,0 +1,117 @@
+/** A board file after loading: type and unit merged, relative paths made absolute, secrets unread. */
+
+/** A secret by reference; its value never stands in a board file. */
+export type SecretRef = { readonly env: string } | { readonly file: string };
+
+export interface ConsoleConfig {
+  /** `normal`, `secure`, or a name of the board's own. */
+  readonly name: string;
+  /** The one that carries the boot loader's prompt and Linux's login. Exactly one per board. */
+  readonly primary: boolean;
+  /** QEMU: index of the serial port (0 or 1). Hardware: a device path, preferably by-path. */
+  readonly port:
+    | { readonly qemuSerial: number }
+    | { readonly device: string; readonly baud: number };
+}
+
+/** Files that a board boots, absolute paths. Which are needed depends on the type. */
+export interface ImageFiles {
+  readonly bios?: string;
+  readonly flash?: string;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly dtb?: string;
+  readonly rootfs?: string;
+  /** Kernel command line. */
+  readonly append?: string;
+}
+
+export interface QemuConfig {
+  readonly binary: string;
+  readonly machine: string;
+  /** `-machine` properties in file order, e.g. `secure: on`. */
+  readonly options: Readonly<Record<string, string>>;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryMiB: number;
+  /** Further arguments, e.g. devices, passed as they are. */
+  readonly extra: readonly string[];
+}
+
+export interface SshConfig {
+  /** A name or address, or `forward` on QEMU: a free local port is chosen and forwarded to the guest's `port`. */
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** Private key file, or a reference; for a reference image the image's own client key. */
+  readonly key?: string | SecretRef;
+  /** Public host key line or file that pins the board; for a reference image its own. */
+  readonly hostKey?: string;
+}
+
+export type PowerConfig =
+  | { readonly driver: "qemu" }
+  | {
+      readonly driver: "command";
+      readonly on: string;
+      readonly off: string;
+      readonly cycle?: string;
+      readonly settleMs: number;
+    }
+  | { readonly driver: "manual" }
+  | { readonly driver: "none" };
+
+/** Deadlines in milliseconds for reaching each state, and what to look for on the way. */
+export interface BootConfig {
+  readonly bootloader: {
+    readonly autoboot: string;
+    readonly interrupt: string;
+    readonly prompt: string;
+    readonly timeoutMs: number;
+  };
+  readonly linux: {
+    /** Typed at the boot loader's prompt to go on to Linux, e.g. `boot`. */
+    readonly command: string;
+    readonly login?: string;
+    readonly user: string;
+    readonly password?: SecretRef;
+    readonly prompt: string;
+    readonly timeoutMs: number;
+  };
+  readonly teeReady: { readonly command: string; readonly timeoutMs: number };
+}
+
+export interface XtestConfig {
+  readonly over: "ssh" | "console";
+  readonly level: number;
+  readonly suites: readonly string[];
+  readonly exclude: readonly string[];
+  /** Longest time for one case, and longest silence within one, in milliseconds. */
+  readonly caseTimeoutMs: number;
+  readonly silenceTimeoutMs: number;
+}
+
+export interface BoardConfig {
+  readonly name: string;
+  readonly type: string;
+  readonly description: string;
+  /** The board file, for messages. */
+  readonly file: string;
+  readonly platform: "emulated" | "qemu" | "hardware";
+  readonly soc: string;
+  readonly onExit: "off" | "leave";
+  /** This unit may be changed irreversibly. */
+  readonly expendable: boolean;
+  readonly conduits: readonly ("direct" | "hwdom" | "vm")[];
+  readonly consoles: readonly ConsoleConfig[];
+  readonly power: PowerConfig;
+  readonly qemu?: QemuConfig;
+  readonly ssh?: SshConfig;
+  /** Name of a reference image that `lockstep prepare` makes; `images` override its files. */
+  readonly image?: string;
+  readonly images: ImageFiles;
+  readonly boot?: BootConfig;
+  readonly xtest?: XtestConfig;
+  /** Milliseconds between typed characters on the primary console. */
+  readonly characterDelayMs: number;
+}

@@ -1,0 +1,3 @@
+export type * from "./file/model.ts";
+export type * from "./live.ts";
+export * from "./protocol.ts";

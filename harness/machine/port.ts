@@ -1,0 +1,46 @@
+import type { Ipa, Pa } from "./address.ts";
+import type { Registers } from "./registers.ts";
+
+/** Memory at physical addresses, as the normal world's highest privilege sees it. */
+export interface PhysicalMemory {
+  /** A copy of `length` bytes at `at`. Throws RangeError outside backed non-secure RAM. */
+  read(at: Pa, length: number): Uint8Array;
+  /** Writes `bytes` at `at`. Throws RangeError outside backed, writable non-secure RAM. */
+  write(at: Pa, bytes: Uint8Array): void;
+  /**
+   * The page that holds `at` as bytes that stay valid until the next `smc()`; reads of it see memory
+   * as it is now. Undefined when the page is not backed non-secure RAM. For hot paths.
+   */
+  page(at: Pa): Uint8Array | undefined;
+  /** Tells the memory that bytes of a page obtained by `page()` were changed. */
+  dirty(at: Pa, length: number): void;
+}
+
+/**
+ * A platform as its normal world sees it: memory and one secure monitor call. Emulated and bridged
+ * platforms implement it; whoever holds a port never knows which one it is.
+ */
+export interface PlatformPort {
+  readonly memory: PhysicalMemory;
+  /**
+   * Issues one SMC with x0..x7 from `registers` and stores what comes back in place. Returns at
+   * completion and at every RPC alike, as hardware does.
+   */
+  smc(registers: Registers): void;
+}
+
+/** Memory as one normal world (a VM, or the host on a direct conduit) addresses it. */
+export interface GuestMemory {
+  read(at: Ipa, length: number): Uint8Array;
+  write(at: Ipa, bytes: Uint8Array): void;
+}
+
+/** What lies between a driver and the port: direct, hwdom pass-through, or a VM's mediator. */
+export interface Conduit {
+  readonly kind: "direct" | "hwdom" | "vm";
+  /** The RAM that the driver behind this conduit owns, in its own addresses. */
+  readonly memory: GuestMemory;
+  readonly ram: { readonly base: Ipa; readonly size: number };
+  /** The driver's SMC or HVC instruction on vCPU `vcpu`; same contract as `PlatformPort.smc`. */
+  smc(registers: Registers, vcpu?: number): void;
+}

@@ -1,0 +1,60 @@
+/**
+ * SMCCC argument and result registers x0..x7, 64 bits each, held as 32-bit lanes so that the common
+ * case (SMC32: the low word) costs no bigint. Index 0 is x0 (`a0` in OP-TEE's words).
+ */
+export class Registers {
+  readonly #words: Uint32Array;
+  readonly #quads: BigUint64Array;
+
+  constructor(low: readonly number[] = []) {
+    const buffer = new ArrayBuffer(64);
+    this.#words = new Uint32Array(buffer);
+    this.#quads = new BigUint64Array(buffer);
+    for (const [index, value] of low.entries()) this.set(index, value);
+  }
+
+  /** The low 32 bits of x`index`, unsigned. */
+  get(index: number): number {
+    return this.#words[index * 2] ?? 0;
+  }
+
+  /** The high 32 bits of x`index`, unsigned. */
+  high(index: number): number {
+    return this.#words[index * 2 + 1] ?? 0;
+  }
+
+  /** Sets x`index` to a zero-extended 32-bit value. */
+  set(index: number, value: number): void {
+    this.#words[index * 2] = value;
+    this.#words[index * 2 + 1] = 0;
+  }
+
+  get64(index: number): bigint {
+    return this.#quads[index] ?? 0n;
+  }
+
+  set64(index: number, value: bigint): void {
+    this.#quads[index] = value;
+  }
+
+  /** Splits a number below 2^53 over two registers, high word first, as the OP-TEE ABI does. */
+  setPair(highIndex: number, value: number): void {
+    this.set(highIndex, Math.floor(value / 0x1_0000_0000));
+    this.set(highIndex + 1, value % 0x1_0000_0000);
+  }
+
+  copyFrom(other: Registers): void {
+    this.#words.set(other.#words);
+  }
+
+  clone(): Registers {
+    const copy = new Registers();
+    copy.copyFrom(this);
+    return copy;
+  }
+
+  /** All eight as bigints, for traces and tests. */
+  toArray(): bigint[] {
+    return [...this.#quads];
+  }
+}

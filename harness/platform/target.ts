@@ -1,0 +1,47 @@
+import type { BoardConfig } from "../board/index.ts";
+import type { Status, SubcaseResult } from "../run/index.ts";
+
+/** Structured-clone data: what may cross between a suite and the process that owns the board. */
+export type Data =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | readonly Data[]
+  | { readonly [key: string]: Data | undefined };
+
+/** The outcome of one xtest case on a target. */
+export interface XtestOutcome {
+  readonly id: string;
+  readonly title: string;
+  readonly status: Status;
+  readonly reason?: string;
+  readonly where?: string;
+  readonly subcases?: readonly SubcaseResult[];
+}
+
+/** What a scenario or an xtest case runs on. The process that owns the board implements it. */
+export interface Target {
+  readonly board: BoardConfig;
+  /**
+   * Runs a scenario: `reference` is `<subject>/<file>#<export>`, e.g. `mediator/session#openPseudoTa`.
+   * Rejects with a `Skipped` when the target lacks a conduit that the scenario names.
+   */
+  run(reference: string, args: Data): Promise<Data>;
+  /** The outcome of one xtest case; on a board the whole selection runs once, streamed. */
+  xtest(id: string): Promise<XtestOutcome>;
+  /** Ends what is under way. */
+  close(): Promise<void>;
+}
+
+/** Thrown where something cannot be observed on this target; becomes `skip(reason)`, never a pass. */
+export class Skipped extends Error {
+  readonly reason: string;
+  constructor(reason: string) {
+    super(`skipped: ${reason}`);
+    this.name = "Skipped";
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,161 @@
+/** The vocabulary of results: what `results.json`, every report and every comparison speak of. */
+
+/** Statuses of a case. A skip is never a pass; `miss` means expected but never seen. */
+export const STATUSES = [
+  "pass",
+  "fail",
+  "error",
+  "crash",
+  "timeout",
+  "skip",
+  "miss",
+  "xfail",
+  "xpass",
+] as const;
+export type Status = (typeof STATUSES)[number];
+
+export interface SubcaseResult {
+  /** As printed, e.g. `regression_1029.1`. */
+  readonly id: string;
+  readonly title?: string;
+  readonly status: Status;
+  readonly reason?: string;
+}
+
+export interface CaseResult {
+  /** The board that ran it: `emulated`, `qemu-virt`. */
+  readonly target: string;
+  /** Subject: `xtest`, `smc-abi`, `mediator`. */
+  readonly suite: string;
+  /** Stable and unique within a target: `xtest.regression_1001`, `smc-abi.calls-uid`. */
+  readonly id: string;
+  readonly title: string;
+  readonly status: Status;
+  /** Why: mandatory for every status but `pass`. */
+  readonly reason?: string;
+  /** The first place that failed, e.g. `regression_1000.c:1234`. */
+  readonly where?: string;
+  readonly subcases?: readonly SubcaseResult[];
+  /** Clause ids that this case proves, e.g. `MED-032`. */
+  readonly clauses?: readonly string[];
+}
+
+/** What exactly was on the board. `unknown` where nothing was observed; never guessed. */
+export interface FactsSheet {
+  readonly board: string;
+  readonly boardType: string;
+  readonly platform: "emulated" | "qemu" | "hardware";
+  /** Versions as the board printed them: `tf-a`, `optee`, `u-boot`, `linux`, `xtest`, `supplicant`. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** File name to SHA-256 (hex) of what was booted. */
+  readonly images: Readonly<Record<string, string>>;
+  /** Package name to version, from the image's manifest. */
+  readonly packages: Readonly<Record<string, string>>;
+  readonly machine: Readonly<Record<string, string>>;
+  readonly hab: "open" | "closed" | "not-applicable" | "unknown";
+  readonly huk: "open" | "closed" | "stub" | "unknown";
+  readonly rpmb:
+    | "real"
+    | "emulated by supplicant"
+    | "emulated by Lockstep"
+    | "test key"
+    | "none"
+    | "unknown";
+}
+
+/** One console or output stream of a board within a bundle. `file` is relative to the bundle. */
+export interface StreamInfo {
+  readonly target: string;
+  /** `normal`, `secure`, `xtest`. */
+  readonly name: string;
+  readonly file: string;
+}
+
+export interface Redaction {
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly reason: string;
+}
+
+/** Assertion counts and totals of a whole xtest run, which belong to no single case. */
+export interface RunTotals {
+  readonly target: string;
+  readonly suite: string;
+  readonly cases: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** Counted only for whole runs; the accepted range, where one is recorded. */
+  readonly subtests?: { readonly seen: number; readonly min?: number; readonly max?: number };
+}
+
+export interface RunInfo {
+  readonly format: 1;
+  readonly id: string;
+  readonly lockstep: string;
+  readonly node: string;
+  readonly command: readonly string[];
+  readonly seed: number;
+  readonly startedAt: string;
+  readonly finishedAt?: string;
+  /** `running` in a bundle on disk means that its writer died: the bundle is incomplete. */
+  readonly state: "running" | "complete" | "incomplete";
+  readonly exitCode?: number;
+  /** Why the run is incomplete or what went wrong outside any case, worst first. */
+  readonly problems: readonly string[];
+  readonly facts: readonly FactsSheet[];
+  readonly streams: readonly StreamInfo[];
+  readonly redactions: readonly Redaction[];
+}
+
+export interface Results {
+  readonly format: 1;
+  /** Sorted by target, then id. Nothing here depends on time or scheduling. */
+  readonly cases: readonly CaseResult[];
+}
+
+/** Byte offsets into a target's streams at the moment of an event. */
+export type StreamOffsets = Readonly<Record<string, number>>;
+
+/** A line of `events.jsonl`. `t` is monotonic ms since the run's start, `wall` ISO 8601 UTC. */
+export type RunEvent = { readonly t: number; readonly wall: string } & (
+  | { readonly type: "run-start"; readonly id: string }
+  | { readonly type: "run-end"; readonly exitCode: number }
+  | { readonly type: "stage-start"; readonly target: string; readonly stage: string }
+  | {
+      readonly type: "stage-end";
+      readonly target: string;
+      readonly stage: string;
+      readonly ok: boolean;
+      readonly remark?: string;
+    }
+  | {
+      readonly type: "line";
+      readonly target: string;
+      readonly stream: string;
+      /** Byte offset of the line's start in the raw stream. */
+      readonly offset: number;
+      readonly text: string;
+    }
+  | {
+      readonly type: "case-start";
+      readonly target: string;
+      readonly id: string;
+      readonly offsets: StreamOffsets;
+    }
+  | {
+      readonly type: "case-end";
+      readonly target: string;
+      readonly id: string;
+      readonly status: Status;
+      readonly offsets: StreamOffsets;
+    }
+  | { readonly type: "totals"; readonly totals: RunTotals }
+  | { readonly type: "warning"; readonly target?: string; readonly text: string }
+);
+/** A `RunEvent` before the writer has put its times on it. */
+export type RunEventBody = RunEvent extends infer E
+  ? E extends RunEvent
+    ? Omit<E, "t" | "wall">
+    : never
+  : never;

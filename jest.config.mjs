@@ -1,0 +1,25 @@
+const unit = { rootDir: ".", transform: {}, testEnvironment: "node" };
+
+export default {
+  rootDir: ".",
+  coverageProvider: "v8",
+  projects: [
+    {
+      ...unit,
+      displayName: "unit",
+      testMatch: ["<rootDir>/dist/{harness,reports,ci}/**/*.test.js"],
+      testPathIgnorePatterns: ["\\.board\\.test\\.js$"],
+    },
+    {
+      ...unit,
+      displayName: "boards",
+      testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
+    },
+    {
+      ...unit,
+      displayName: "suites",
+      testMatch: ["<rootDir>/dist/suites/**/*.test.js"],
+      testEnvironment: "<rootDir>/dist/harness/run/jest-environment.js",
+    },
+  ],
+};
