@@ -1,2 +1,3 @@
+export * from "./channel.ts";
 export * from "./model.ts";
 export * from "./sink.ts";

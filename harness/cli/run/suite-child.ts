@@ -1,0 +1,210 @@
+import { execaNode } from "execa";
+import path from "node:path";
+import {
+  InternalError,
+  InterruptedError,
+  messageOf,
+  packageRoot,
+  type Progress,
+} from "../../base/index.ts";
+import { Skipped, type Target, type Data, type XtestOutcome } from "../../platform/index.ts";
+import {
+  type CaseResult,
+  type FromSuite,
+  type RunSink,
+  type StreamOffsets,
+  SUITE_ENV,
+  type SuiteCaseEnd,
+  type SuiteSetup,
+  type ToSuite,
+} from "../../run/index.ts";
+
+const JEST = path.join(packageRoot, "node_modules", "jest", "bin", "jest.js");
+const TAIL_BYTES = 4000;
+
+export interface SuiteChildOptions {
+  readonly setup: SuiteSetup;
+  /** Folders under `suites/` to run; all of them where empty. */
+  readonly suites: readonly string[];
+  readonly target: Target;
+  /** The target itself records xtest results (with their console offsets) as they stream in. */
+  readonly targetRecordsXtest: boolean;
+  readonly sink: RunSink;
+  readonly offsets: () => StreamOffsets;
+  /** Clause ids of a scenario. */
+  readonly clausesOf: (reference: string) => Promise<readonly string[]>;
+  readonly progress: Progress;
+  readonly abort: AbortSignal;
+}
+
+/**
+ * Runs the Jest suites against one board as a child of this process and records every case.
+ * Resolves to the number of cases that ran. Throws InternalError when Jest itself failed and
+ * InterruptedError on abort; a failing case is a result, not an error.
+ */
+export async function runSuites(options: SuiteChildOptions): Promise<number> {
+  return await new SuiteChild(options).run();
+}
+
+class SuiteChild {
+  readonly #o: SuiteChildOptions;
+  readonly #clauses = new Map<string, Set<string>>();
+  #cases = 0;
+  #notPassed = 0;
+  #announced = 0;
+  #tail = "";
+  #send: (message: ToSuite) => void = () => {};
+
+  constructor(options: SuiteChildOptions) {
+    this.#o = options;
+  }
+
+  async run(): Promise<number> {
+    const { setup, suites, abort } = this.#o;
+    const child = execaNode(
+      JEST,
+      [
+        "--selectProjects",
+        "suites",
+        "--runInBand",
+        "--passWithNoTests",
+        ...suites.map((suite) => `/suites/${suite}/`),
+      ],
+      {
+        cwd: packageRoot,
+        env: { [SUITE_ENV]: JSON.stringify(setup), FORCE_COLOR: "0", NODE_OPTIONS: "" },
+        nodeOptions: ["--experimental-vm-modules", "--no-warnings"],
+        ipc: true,
+        reject: false,
+        stdin: "ignore",
+        // Its own process group: a Ctrl-C must reach the owner of the board only.
+        detached: true,
+        cleanup: true,
+        buffer: false,
+        cancelSignal: abort,
+      },
+    );
+    const collect = (chunk: Uint8Array): void => {
+      this.#o.sink.raw(setup.board.name, "jest", chunk);
+      this.#tail = (this.#tail + Buffer.from(chunk).toString("utf8")).slice(-TAIL_BYTES);
+    };
+    child.stdout.on("data", collect);
+    child.stderr.on("data", collect);
+    this.#send = (message) => {
+      if (child.connected) child.send(message);
+    };
+    child.on("message", (message: unknown) => this.#onMessage(message as FromSuite));
+    const result = await child;
+    if (abort.aborted) throw new InterruptedError(`the suites on ${setup.board.name} were stopped`);
+    if (result.failed && this.#notPassed === 0) {
+      throw new InternalError(`Jest could not run the suites on ${setup.board.name}`, {
+        seen: this.#tail.trim() || (result.shortMessage ?? "no output"),
+        next: "The whole output is in the bundle's stream named jest.",
+      });
+    }
+    return this.#cases;
+  }
+
+  #onMessage(message: FromSuite): void {
+    const { sink, setup, offsets } = this.#o;
+    switch (message.kind) {
+      case "announce":
+        this.#announced += message.cases;
+        break;
+      case "case-start":
+        this.#o.progress.count(
+          this.#cases,
+          Math.max(this.#announced, this.#cases + 1),
+          message.title,
+        );
+        if (this.#isXtest(message.caseId) && this.#o.targetRecordsXtest) break;
+        sink.event({
+          type: "case-start",
+          target: setup.board.name,
+          id: message.caseId,
+          offsets: offsets(),
+        });
+        break;
+      case "case-end":
+        this.#end(message.end);
+        break;
+      case "run":
+        this.#answer(
+          message.seq,
+          this.#runScenario(message.caseId, message.reference, message.args),
+        );
+        break;
+      case "xtest":
+        this.#answer(message.seq, this.#runXtest(message.caseId, message.id));
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #isXtest(caseId: string): boolean {
+    return caseId.startsWith("xtest.");
+  }
+
+  async #runScenario(caseId: string, reference: string, args: unknown): Promise<unknown> {
+    const known = this.#clauses.get(caseId) ?? new Set<string>();
+    this.#clauses.set(caseId, known);
+    for (const clause of await this.#o.clausesOf(reference)) known.add(clause);
+    return await this.#o.target.run(reference, args as Data);
+  }
+
+  readonly #outcomes = new Map<string, XtestOutcome>();
+
+  async #runXtest(caseId: string, id: string): Promise<XtestOutcome> {
+    const outcome = await this.#o.target.xtest(id);
+    this.#outcomes.set(caseId, outcome);
+    return outcome;
+  }
+
+  #answer(seq: number, work: Promise<unknown>): void {
+    work.then(
+      (value) => this.#send({ kind: "value", seq, value }),
+      (error: unknown) => {
+        if (error instanceof Skipped) {
+          this.#send({ kind: "skipped", seq, reason: error.reason });
+          return;
+        }
+        const name = error instanceof Error ? error.name : "Error";
+        this.#send({ kind: "failed", seq, name, message: messageOf(error) });
+      },
+    );
+  }
+
+  #end(end: SuiteCaseEnd): void {
+    const { setup, sink, offsets } = this.#o;
+    this.#cases += 1;
+    if (end.status === "fail" || end.status === "error") this.#notPassed += 1;
+    this.#o.progress.count(this.#cases, Math.max(this.#announced, this.#cases), end.title);
+    if (this.#isXtest(end.caseId) && this.#o.targetRecordsXtest) return;
+    const result = this.#resultOf(end);
+    sink.event({
+      type: "case-end",
+      target: setup.board.name,
+      id: end.caseId,
+      status: result.status,
+      offsets: offsets(),
+    });
+    sink.result(result);
+  }
+
+  #resultOf(end: SuiteCaseEnd): CaseResult {
+    const outcome = this.#outcomes.get(end.caseId);
+    const clauses = [...(this.#clauses.get(end.caseId) ?? [])].toSorted();
+    return {
+      target: this.#o.setup.board.name,
+      suite: end.suite,
+      id: end.caseId,
+      title: end.title,
+      status: outcome?.status ?? end.status,
+      ...(end.reason === undefined ? {} : { reason: outcome?.reason ?? end.reason }),
+      ...(outcome?.where === undefined ? {} : { where: outcome.where }),
+      ...(outcome?.subcases === undefined ? {} : { subcases: outcome.subcases }),
+      ...(clauses.length === 0 ? {} : { clauses }),
+    };
+  }
+}
