@@ -64,12 +64,13 @@ const sources = ["harness", "suites", "reports", "ci"].flatMap((folder) =>
     .filter((name) => name.endsWith(".ts"))
     .map((name) => `${folder}/${name}`),
 );
+sources.sort((a, b) => (a < b ? -1 : 1));
 const digest = createHash("sha256");
-for (const name of [...sources.toSorted(), "tsconfig.json"]) {
+for (const name of [...sources, "tsconfig.json"]) {
   digest.update(`${name}\0`).update(readFileSync(path.join(root, name)));
 }
 const fingerprint = digest.digest("hex");
-const list = createHash("sha256").update(sources.toSorted().join("\n")).digest("hex");
+const list = createHash("sha256").update(sources.join("\n")).digest("hex");
 const dist = path.join(root, "dist");
 const built = path.join(dist, ".lockstep-built");
 const [builtFingerprint, builtList] = stamp(built).split("\n");
