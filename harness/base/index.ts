@@ -6,3 +6,4 @@ export * from "./paths.ts";
 export * from "./progress.ts";
 export * from "./random.ts";
 export * from "./secrets.ts";
+export * from "./uuid.ts";
