@@ -1,0 +1,73 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { packageRoot } from "../harness/base/index.ts";
+import { cli, type CliRun, countRun } from "./cli.ts";
+import { jest } from "./jest.ts";
+import { type Counts, type Lane, show } from "./stages.ts";
+
+const HANG_CASE = "xtest.regression_1006";
+const AFTER_HANG = "xtest.regression_1007";
+
+/** Everything that needs a real board; named boards are mandatory, so nothing here may be skipped. */
+export async function boardLegs(lane: Lane, board: string): Promise<void> {
+  let imageDir = "";
+  await lane.stage(`prepare ${board}`, async (abort) => {
+    const main = path.join(packageRoot, "dist", "harness", "cli", "main.js");
+    const { exitCode, stdout } = await show(
+      process.execPath,
+      [main, "prepare", board, "--json"],
+      abort,
+      { quiet: true },
+    );
+    if (exitCode !== 0) throw new Error(`lockstep prepare ${board} exited ${exitCode}`);
+    imageDir = (JSON.parse(stdout) as { dir: string }).dir;
+    return { passed: 1, failed: 0, skipped: 0 };
+  });
+  await lane.stage(`board tests, ${board}`, async (abort) => {
+    const counts = await jest("boards", abort, { LOCKSTEP_TEST_IMAGE: imageDir });
+    // A board that was named is there: a skipped board test means that nothing was proved.
+    return { passed: counts.passed, failed: counts.failed + counts.skipped, skipped: 0 };
+  });
+  await lane.stage(`full xtest, ${board}`, async (abort) =>
+    countRun(await cli(["run", "--board", board, "--json"], abort), { exitCodes: [0] }),
+  );
+  await lane.stage(`hang in regression_1006, ${board}`, async (abort) => await hang(board, abort));
+}
+
+/** With `-cpu max` regression_1006 never ends: it must cost that one case, no other, and say so. */
+async function hang(board: string, abort: AbortSignal): Promise<Counts> {
+  const scratch = await mkdtemp(path.join(tmpdir(), "lockstep-hang-"));
+  try {
+    const file = path.join(scratch, "hang.yaml");
+    await writeFile(
+      file,
+      `name: ${board}-hang\ntype: ${board}\nimage: ${board}\nqemu:\n  cpu: max\nxtest:\n  case_timeout: 120\n`,
+    );
+    const filter = "xtest.regression_100[567]";
+    const run = await cli(
+      ["run", "--board", file, "--suite", "xtest", "--filter", filter, "--json"],
+      abort,
+    );
+    return judgeHang(run, `${board}-hang`);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+function judgeHang(run: CliRun, target: string): Counts {
+  const statusOf = (id: string): string =>
+    run.document.cases.find((entry) => entry.target === target && entry.id === id)?.status ??
+    "absent";
+  const checks: [string, boolean][] = [
+    [`exit code ${run.exitCode} is 4 or 5`, run.exitCode === 4 || run.exitCode === 5],
+    [
+      `${HANG_CASE} is ${statusOf(HANG_CASE)}: timeout or crash`,
+      ["timeout", "crash"].includes(statusOf(HANG_CASE)),
+    ],
+    [`${AFTER_HANG} is ${statusOf(AFTER_HANG)}: pass`, statusOf(AFTER_HANG) === "pass"],
+  ];
+  for (const [text, ok] of checks) process.stdout.write(`${ok ? "ok" : "not ok"} ${text}\n`);
+  const passed = checks.filter(([, ok]) => ok).length;
+  return { passed, failed: checks.length - passed, skipped: 0 };
+}
