@@ -1,3 +1,4 @@
+export * from "./budget.ts";
 export * from "./clock.ts";
 export * from "./deadline.ts";
 export * from "./errors.ts";

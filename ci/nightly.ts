@@ -1,0 +1,22 @@
+import { boardLegs } from "./board-legs.ts";
+import { cli, countRun } from "./cli.ts";
+import { jest } from "./jest.ts";
+import { Lane } from "./stages.ts";
+
+// `npm run nightly`: the code of `npm test` with the large budgets for property tests and stress.
+
+const LIMIT_MINUTES = 8 * 60;
+
+async function main(): Promise<number> {
+  process.env["LOCKSTEP_BUDGET"] = "nightly";
+  const boards = (process.env["LOCKSTEP_BOARDS"] ?? "qemu-virt").split(/[\s,]+/);
+  const lane = new Lane(LIMIT_MINUTES);
+  await lane.stage("unit tests, large budgets", async (abort) => await jest("unit", abort));
+  await lane.stage("suites, emulated", async (abort) =>
+    countRun(await cli(["run", "--json"], abort), { exitCodes: [0] }),
+  );
+  for (const board of boards.filter((name) => name !== "")) await boardLegs(lane, board);
+  return lane.close();
+}
+
+process.exit(await main());

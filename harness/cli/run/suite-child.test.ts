@@ -1,0 +1,100 @@
+import { expect, test } from "@jest/globals";
+import { silentProgress } from "../../base/index.ts";
+import { type Data, Skipped, type Target, type XtestOutcome } from "../../platform/index.ts";
+import type { CaseResult, RunEventBody, RunSink } from "../../run/index.ts";
+import { runSuites } from "./suite-child.ts";
+
+class CollectingSink implements RunSink {
+  readonly results: CaseResult[] = [];
+  readonly events: RunEventBody[] = [];
+  output = "";
+  event(event: RunEventBody): void {
+    this.events.push(event);
+  }
+  raw(_target: string, _stream: string, bytes: Uint8Array): void {
+    this.output += Buffer.from(bytes).toString("utf8");
+  }
+  result(result: CaseResult): void {
+    this.results.push(result);
+  }
+  totals(): void {}
+  facts(): void {}
+  problem(): void {}
+  async flush(): Promise<void> {}
+}
+
+function targetOf(xtest: (id: string) => Promise<XtestOutcome>): Target {
+  return {
+    board: undefined as never,
+    run: async (): Promise<Data> => {
+      throw new Skipped("no conduit");
+    },
+    xtest,
+    close: async () => {},
+  };
+}
+
+async function runXtestSuite(
+  ids: readonly string[],
+  xtest: (id: string) => Promise<XtestOutcome>,
+  patterns: readonly string[] = [],
+): Promise<{ sink: CollectingSink; cases: number }> {
+  const sink = new CollectingSink();
+  const cases = await runSuites({
+    setup: {
+      board: { name: "b", type: "t", platform: "emulated" },
+      filter: { patterns },
+      xtest: ids.map((id) => ({ id, title: `title of ${id}` })),
+    },
+    suites: ["xtest"],
+    target: targetOf(xtest),
+    targetRecordsXtest: false,
+    sink,
+    offsets: () => ({}),
+    clausesOf: async () => [],
+    progress: silentProgress,
+    abort: new AbortController().signal,
+  });
+  return { sink, cases };
+}
+
+const outcome = (id: string, rest: Partial<XtestOutcome>): XtestOutcome => ({
+  id,
+  title: id,
+  status: "pass",
+  ...rest,
+});
+
+test("a case is recorded with the status that the target gave it, a skip as a skip", async () => {
+  const { sink, cases } = await runXtestSuite(
+    ["regression_1", "regression_2", "regression_3"],
+    async (id) => {
+      if (id === "regression_2") return outcome(id, { status: "skip", reason: "not modelled" });
+      if (id === "regression_3") return outcome(id, { status: "crash", reason: "kernel panic" });
+      return outcome(id, {});
+    },
+  );
+  expect(cases).toBe(3);
+  expect(sink.results.map(({ id, status, reason }) => [id, status, reason])).toEqual([
+    ["xtest.regression_1", "pass", undefined],
+    ["xtest.regression_2", "skip", "not modelled"],
+    ["xtest.regression_3", "crash", "kernel panic"],
+  ]);
+  expect(sink.output).toMatch(/1 failed, 1 skipped, 1 passed/);
+}, 60_000);
+
+test("a filter leaves out what it does not match, by id or by title", async () => {
+  const { sink } = await runXtestSuite(
+    ["regression_1", "regression_2"],
+    async (id) => outcome(id, {}),
+    ["title of regression_2"],
+  );
+  expect(sink.results.map(({ id }) => id)).toEqual(["xtest.regression_2"]);
+}, 60_000);
+
+test("what a target throws makes the case an error with its message", async () => {
+  const { sink } = await runXtestSuite(["regression_1"], async () => {
+    throw new Error("the board did not come back");
+  });
+  expect(sink.results[0]).toMatchObject({ status: "error", reason: "the board did not come back" });
+}, 60_000);
