@@ -1,0 +1,10 @@
+export { findPrepared } from "./find.ts";
+export type {
+  ImageManifest,
+  PackageRecord,
+  PreparedImage,
+  PrepareOptions,
+  SourceRecord,
+} from "./model.ts";
+export { imageNames } from "./recipe.ts";
+export { installLine, missingTools, type RequiredTool } from "./tools.ts";

@@ -1,0 +1,87 @@
+import { access, constants } from "node:fs/promises";
+import path from "node:path";
+import { InfrastructureError } from "../base/index.ts";
+
+/** A host tool or file that making an image needs. */
+export interface RequiredTool {
+  readonly tool: string;
+  readonly debianPackage: string;
+  readonly why: string;
+}
+
+const TOOLS: readonly RequiredTool[] = [
+  { tool: "apt-get", debianPackage: "apt", why: "resolves, downloads and verifies packages" },
+  { tool: "apt-cache", debianPackage: "apt", why: "reads the package index" },
+  { tool: "gpgv", debianPackage: "gpgv", why: "lets apt check the archive's signature" },
+  { tool: "dpkg-deb", debianPackage: "dpkg", why: "unpacks packages" },
+  { tool: "dpkg-source", debianPackage: "dpkg-dev", why: "unpacks source packages" },
+  { tool: "tar", debianPackage: "tar", why: "unpacks source tarballs" },
+  { tool: "xz", debianPackage: "xz-utils", why: "unpacks kernel modules" },
+  { tool: "make", debianPackage: "make", why: "builds TF-A" },
+  { tool: "gcc", debianPackage: "gcc", why: "builds TF-A's own host tools" },
+  {
+    tool: "aarch64-linux-gnu-gcc",
+    debianPackage: "gcc-aarch64-linux-gnu",
+    why: "compiles TF-A",
+  },
+  {
+    tool: "aarch64-linux-gnu-objcopy",
+    debianPackage: "binutils-aarch64-linux-gnu",
+    why: "links TF-A",
+  },
+  { tool: "openssl", debianPackage: "openssl", why: "is asked for its version by TF-A's build" },
+  {
+    tool: "/usr/include/openssl/sha.h",
+    debianPackage: "libssl-dev",
+    why: "TF-A's fiptool is compiled against it",
+  },
+  { tool: "flock", debianPackage: "util-linux", why: "keeps two builds apart" },
+  {
+    tool: "/usr/share/keyrings/debian-archive-keyring.gpg",
+    debianPackage: "debian-archive-keyring",
+    why: "holds the keys that sign Debian's archive",
+  },
+];
+
+/** What making an image needs and this host lacks, in a fixed order; empty when all is there. */
+export async function missingTools(
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<readonly RequiredTool[]> {
+  const found = await Promise.all(TOOLS.map(async ({ tool }) => await isPresent(tool, env)));
+  return TOOLS.filter((_, index) => found[index] !== true);
+}
+
+/** The one line that installs everything in `missing` on Debian. */
+export function installLine(missing: readonly RequiredTool[]): string {
+  const packages = [...new Set(missing.map((each) => each.debianPackage))].toSorted();
+  return `sudo apt-get install --yes --no-install-recommends ${packages.join(" ")}`;
+}
+
+/** Throws one InfrastructureError that names everything missing and how to install it. */
+export async function requireTools(env: NodeJS.ProcessEnv): Promise<void> {
+  const missing = await missingTools(env);
+  if (missing.length === 0) return;
+  const list = missing.map((each) => `${each.tool} (${each.why})`).join(", ");
+  throw new InfrastructureError(`this host lacks what preparing an image needs: ${list}`, {
+    next: `Install it with: ${installLine(missing)}`,
+  });
+}
+
+async function isPresent(tool: string, env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (path.isAbsolute(tool)) return await canAccess(tool, constants.R_OK);
+  for (const dir of searchPath(env)) {
+    if (await canAccess(path.join(dir, tool), constants.X_OK)) return true;
+  }
+  return false;
+}
+
+function searchPath(env: NodeJS.ProcessEnv): string[] {
+  return (env["PATH"] ?? "").split(":").filter((dir) => dir !== "");
+}
+
+async function canAccess(file: string, mode: number): Promise<boolean> {
+  return await access(file, mode).then(
+    () => true,
+    () => false,
+  );
+}
