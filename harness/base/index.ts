@@ -8,3 +8,4 @@ export * from "./progress.ts";
 export * from "./random.ts";
 export * from "./secrets.ts";
 export * from "./uuid.ts";
+export * from "./suggest.ts";

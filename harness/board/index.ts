@@ -1,4 +1,16 @@
+export {
+  type BoardListing,
+  type BoardSearch,
+  asError as boardFileError,
+  boardDirs,
+  checkBoardFile,
+  findBoardFile,
+  listBoards,
+  listBoardTypes,
+  loadBoard,
+} from "./file/load.ts";
 export type * from "./file/model.ts";
+export type { BoardFileProblem } from "./file/source.ts";
 export type * from "./live.ts";
 export type * from "./observer.ts";
 export * from "./protocol.ts";

@@ -1,0 +1,191 @@
+import { readdir } from "node:fs/promises";
+import path from "node:path";
+import { BoardFileError, didYouMean, packageRoot, UsageError } from "../../base/index.ts";
+import { checkSchema } from "./check-schema.ts";
+import { convert } from "./convert.ts";
+import type { BoardConfig } from "./model.ts";
+import { mergeRaw, type RawBoard, resolvePaths } from "./raw.ts";
+import { type BoardFileProblem, type DataPath, readSource, shown, type Source } from "./source.ts";
+
+export interface BoardSearch {
+  /** Folders to look in, best first; the usual search path where absent. */
+  readonly dirs?: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+/** A board file that was found, unread. */
+export interface BoardListing {
+  readonly name: string;
+  readonly file: string;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const SUFFIX = ".yaml";
+
+/** Where boards are looked for: `./boards`, the folders of LOCKSTEP_BOARDS_PATH, the package's own. */
+export function boardDirs(search: BoardSearch): readonly string[] {
+  if (search.dirs !== undefined) return search.dirs;
+  const cwd = search.cwd ?? process.cwd();
+  const own = (search.env["LOCKSTEP_BOARDS_PATH"] ?? "").split(path.delimiter);
+  return [
+    path.resolve(cwd, "boards"),
+    ...own.filter((dir) => dir !== "").map((dir) => path.resolve(cwd, dir)),
+    path.join(packageRoot, "boards"),
+  ].filter((dir, index, all) => all.indexOf(dir) === index);
+}
+
+/** All boards on the search path by name; of two with one name, the first found. Reads no file. */
+export async function listBoards(search: BoardSearch): Promise<BoardListing[]> {
+  const found = new Map<string, BoardListing>();
+  for (const dir of boardDirs(search)) {
+    for (const entry of await filesIn(dir)) {
+      const name = entry.slice(0, -SUFFIX.length);
+      if (NAME.test(name) && !found.has(name))
+        found.set(name, { name, file: path.join(dir, entry) });
+    }
+  }
+  return [...found.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The board types on the search path, for templates and messages. */
+export async function listBoardTypes(search: BoardSearch): Promise<BoardListing[]> {
+  return listBoards({ ...search, dirs: boardDirs(search).map((dir) => path.join(dir, "types")) });
+}
+
+async function filesIn(dir: string): Promise<string[]> {
+  try {
+    const entries = await readdir(dir, { withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory() && entry.name.endsWith(SUFFIX))
+      .map((entry) => entry.name);
+  } catch {
+    return [];
+  }
+}
+
+/** The file of a board: a path where `nameOrPath` has a slash or ends in .yaml, else a name to search for. */
+export async function findBoardFile(nameOrPath: string, search: BoardSearch): Promise<string> {
+  if (nameOrPath.includes("/") || nameOrPath.endsWith(SUFFIX) || nameOrPath.endsWith(".yml")) {
+    return path.resolve(search.cwd ?? process.cwd(), nameOrPath);
+  }
+  const boards = await listBoards(search);
+  const board = boards.find(({ name }) => name === nameOrPath);
+  if (board !== undefined) return board.file;
+  const names = boards.map(({ name }) => name);
+  const guess = didYouMean(nameOrPath, names);
+  throw new UsageError(
+    `there is no board "${nameOrPath}"${guess === undefined ? "" : `; ${guess}`}`,
+    {
+      next: `Known boards: ${names.join(", ") || "none"}. A board is a file boards/NAME.yaml; \`lockstep boards new\` writes one.`,
+    },
+  );
+}
+
+/**
+ * Loads a board: its file merged over its type's, relative paths made absolute, checked. Throws
+ * UsageError for an unknown name and BoardFileError for anything wrong in the files.
+ */
+export async function loadBoard(nameOrPath: string, search: BoardSearch): Promise<BoardConfig> {
+  const { config, problems } = await examine(await findBoardFile(nameOrPath, search), search);
+  const [first, ...rest] = problems;
+  if (first !== undefined) throw asError(first, rest.length);
+  return config;
+}
+
+/** All that is wrong with one board file and its type; empty where it loads. Throws BoardFileError when it cannot be read. */
+export async function checkBoardFile(
+  file: string,
+  search: BoardSearch,
+): Promise<BoardFileProblem[]> {
+  return (await examine(path.resolve(search.cwd ?? process.cwd(), file), search)).problems;
+}
+
+/** A problem as the error that names its place. */
+export function asError(problem: BoardFileProblem, more = 0): BoardFileError {
+  const hint =
+    more === 0
+      ? problem.next
+      : `${problem.next === undefined ? "" : `${problem.next} `}${more} more ${more === 1 ? "problem" : "problems"}: \`lockstep boards check ${shown(problem.file)}\` lists all.`;
+  return new BoardFileError(problem.message, {
+    where: `${shown(problem.file)}:${problem.line}:${problem.column}`,
+    ...(hint !== undefined && { next: hint }),
+  });
+}
+
+interface Examined {
+  readonly config: BoardConfig;
+  readonly problems: BoardFileProblem[];
+}
+
+async function examine(file: string, search: BoardSearch): Promise<Examined> {
+  const unit = await readSource(file);
+  const problems = [...unit.problems, ...(await checkSchema(unit, "board"))];
+  const name = path.basename(file).replace(/\.ya?ml$/, "");
+  if (!NAME.test(name)) {
+    problems.push(
+      unit.problem([], `"${name}" cannot be a board's name`, {
+        next: "Rename the file: letters, digits, `.`, `_` and `-`, at most 64.",
+      }),
+    );
+  }
+  const own = (unit.data ?? {}) as RawBoard;
+  const type =
+    typeof own.type === "string" ? await readType(own.type, unit, search, problems) : undefined;
+  if (type !== undefined)
+    problems.push(...type.problems, ...(await checkSchema(type, "board-type")));
+
+  const blame = (at: DataPath, message: string, next?: string): void => {
+    const source = type !== undefined && !unit.has(at) && type.has(at) ? type : unit;
+    problems.push(source.problem(at, message, next === undefined ? {} : { next }));
+  };
+  const raw = problems.length > 0 ? {} : merged(unit, type);
+  const config = convert(raw, name, file, problems.length > 0 ? () => {} : blame);
+  return { config, problems };
+}
+
+function resolved({ file, data }: Source): RawBoard {
+  return resolvePaths(data ?? {}, (relative) => path.resolve(path.dirname(file), relative));
+}
+
+function merged(unit: Source, type: Source | undefined): RawBoard {
+  const top = resolved(unit);
+  const base = type === undefined ? {} : resolved(type);
+  const typeName = type === undefined ? top.type : path.basename(type.file, SUFFIX);
+  return { ...mergeRaw<RawBoard>(base, top), type: typeName };
+}
+
+async function readType(
+  wanted: string,
+  unit: Source,
+  search: BoardSearch,
+  problems: BoardFileProblem[],
+): Promise<Source | undefined> {
+  const beside = path.dirname(unit.file);
+  const dirs = [beside, ...boardDirs(search)].map((dir) => path.join(dir, "types"));
+  const types = await listBoards({ ...search, dirs });
+  const isPath = wanted.includes("/") || wanted.endsWith(SUFFIX);
+  const file = isPath
+    ? path.resolve(beside, wanted)
+    : types.find(({ name }) => name === wanted)?.file;
+  try {
+    if (file !== undefined) return await readSource(file);
+    const names = types.map(({ name }) => name);
+    const guess = didYouMean(wanted, names);
+    problems.push(
+      unit.problem(
+        ["type"],
+        `there is no board type "${wanted}"${guess === undefined ? "" : `; ${guess}`}`,
+        {
+          next: `Known types: ${names.join(", ")}.`,
+        },
+      ),
+    );
+  } catch (error) {
+    if (!(error instanceof BoardFileError)) throw error;
+    problems.push(
+      unit.problem(["type"], `the type file ${error.where ?? wanted} ${error.message}`),
+    );
+  }
+  return undefined;
+}
