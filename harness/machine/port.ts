@@ -14,6 +14,8 @@ export interface PhysicalMemory {
   page(at: Pa): Uint8Array | undefined;
   /** Tells the memory that bytes of a page obtained by `page()` were changed. */
   dirty(at: Pa, length: number): void;
+  /** The same memory with accesses attributed to `name`, where accesses can be recorded. */
+  as?(name: string): PhysicalMemory;
 }
 
 /**
@@ -31,8 +33,17 @@ export interface PlatformPort {
 
 /** Memory as one normal world (a VM, or the host on a direct conduit) addresses it. */
 export interface GuestMemory {
+  /** A copy of `length` bytes at `at`. Throws RangeError where the normal world may not read. */
   read(at: Ipa, length: number): Uint8Array;
+  /** Writes `bytes` at `at`. Throws RangeError where the normal world may not write. */
   write(at: Ipa, bytes: Uint8Array): void;
+  /**
+   * The writable RAM page that holds `at`, as bytes that stay valid until the next SMC or change of
+   * mappings; undefined when there is none. Report changes with `dirty`.
+   */
+  page(at: Ipa): Uint8Array | undefined;
+  /** Tells the memory that bytes of a page obtained by `page()` were changed. */
+  dirty(at: Ipa, length: number): void;
 }
 
 /** What lies between a driver and the port: direct, hwdom pass-through, or a VM's mediator. */

@@ -1,0 +1,280 @@
+import { Random } from "../base/index.ts";
+import { PAGE_SIZE, type Pa } from "./address.ts";
+import { PHYSICAL_LIMIT } from "./region.ts";
+
+/** A range of physical addresses in bytes; base and size are multiples of 4096. */
+export interface Window {
+  readonly base: number;
+  readonly size: number;
+}
+
+/** Who holds a frame: 0 nobody, 1 the hypervisor itself, from 2 the numbers that VMs are given. */
+export type OwnerId = number;
+export const NOBODY: OwnerId = 0;
+export const HYPERVISOR: OwnerId = 1;
+
+/** References that keep frames from being reused, held by one owner for one reason. */
+export interface PinRecord {
+  readonly owner: OwnerId;
+  readonly reason: string;
+  /** The pinned frame numbers. */
+  frames(): Iterable<number>;
+}
+
+export const FRAMES_PER_CHUNK = 512;
+
+/** Book-keeping of 512 frames (2 MiB); `owners` is there only while they differ. */
+export class FrameChunk {
+  owner: OwnerId = NOBODY;
+  owners: Uint32Array | undefined;
+  readonly pins = new Uint16Array(FRAMES_PER_CHUNK);
+
+  ownerOf(index: number): OwnerId {
+    return this.owners === undefined ? this.owner : (this.owners[index] ?? NOBODY);
+  }
+}
+
+interface Range {
+  readonly first: number;
+  readonly end: number;
+}
+
+/**
+ * The hypervisor's frame table: who owns each frame, how many pins hold it, which are free. A frame
+ * is reused only when it has neither owner nor pins; unmapping takes the owner away, no more.
+ */
+export class Frames {
+  readonly #ranges: readonly Range[];
+  readonly #chunks = new Map<number, FrameChunk>();
+  readonly #records = new Set<PinRecord>();
+  readonly #waiting = new Map<number, () => void>();
+  readonly #random: Random | undefined;
+  #cursor: number;
+  #lastKey = -1;
+  #lastChunk: FrameChunk | undefined;
+
+  /**
+   * `scatter` hands frames out in a random order from that seed, else ascending. Throws RangeError
+   * for windows that are not whole pages below 2^44.
+   */
+  constructor(windows: readonly Window[], options: { readonly scatter?: number } = {}) {
+    this.#ranges = windows.map(({ base, size }) => {
+      if (
+        !Number.isInteger(base / PAGE_SIZE) ||
+        !Number.isInteger(size / PAGE_SIZE) ||
+        base < 0 ||
+        size <= 0 ||
+        base + size > PHYSICAL_LIMIT
+      ) {
+        throw new RangeError(`window at ${base} of ${size} bytes is not whole pages below 2^44`);
+      }
+      return { first: base / PAGE_SIZE, end: (base + size) / PAGE_SIZE };
+    });
+    this.#random = options.scatter === undefined ? undefined : new Random(options.scatter);
+    this.#cursor = this.#ranges[0]?.first ?? 0;
+  }
+
+  has(frame: number): boolean {
+    return this.#ranges.some((range) => frame >= range.first && frame < range.end);
+  }
+
+  owner(frame: number): OwnerId {
+    return this.#peek(frame)?.ownerOf(frame & 511) ?? NOBODY;
+  }
+
+  pins(frame: number): number {
+    return this.#peek(frame)?.pins[frame & 511] ?? 0;
+  }
+
+  /** The chunk that holds `frame`, for hot paths that count pins themselves. */
+  chunk(frame: number): FrameChunk {
+    const key = frame >>> 9;
+    if (key === this.#lastKey && this.#lastChunk !== undefined) return this.#lastChunk;
+    let chunk = this.#chunks.get(key);
+    if (chunk === undefined) {
+      chunk = new FrameChunk();
+      this.#chunks.set(key, chunk);
+    }
+    this.#lastKey = key;
+    this.#lastChunk = chunk;
+    return chunk;
+  }
+
+  /** Takes one free frame for `owner`; undefined when none is left. */
+  allocate(owner: OwnerId): number | undefined {
+    const frame = this.#random === undefined ? this.#nextFree() : this.#randomFree(this.#random);
+    if (frame !== undefined) this.#setOwner(frame, owner);
+    return frame;
+  }
+
+  /** Takes 512 contiguous free frames on a 2 MiB boundary; undefined when there are none. */
+  allocateBlock(owner: OwnerId): number | undefined {
+    if (this.#random !== undefined) return undefined;
+    for (const range of this.#ranges) {
+      for (
+        let first = Math.ceil(range.first / FRAMES_PER_CHUNK) * FRAMES_PER_CHUNK;
+        first + FRAMES_PER_CHUNK <= range.end;
+        first += FRAMES_PER_CHUNK
+      ) {
+        const known = this.#chunks.get(first >>> 9);
+        if (known === undefined) {
+          this.#chunks.set(first >>> 9, Object.assign(new FrameChunk(), { owner }));
+          return first;
+        }
+        if (
+          known.owner === NOBODY &&
+          known.owners === undefined &&
+          known.pins.every((n) => n === 0)
+        ) {
+          known.owner = owner;
+          return first;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  /** Takes exactly this frame; false when it is not free or not in the table. */
+  claim(frame: number, owner: OwnerId): boolean {
+    if (!this.has(frame) || !this.isFree(frame)) return false;
+    this.#setOwner(frame, owner);
+    return true;
+  }
+
+  isFree(frame: number): boolean {
+    const chunk = this.#peek(frame);
+    if (chunk === undefined) return true;
+    return (
+      chunk.ownerOf(frame & 511) === NOBODY &&
+      chunk.pins[frame & 511] === 0 &&
+      !this.#waiting.has(frame)
+    );
+  }
+
+  /** The owner lets go. The frame becomes free, or goes to who waits for it, once no pin is left. */
+  release(frame: number): void {
+    this.#setOwner(frame, NOBODY);
+    this.#settle(frame);
+  }
+
+  /**
+   * Runs `then` as soon as `frame` has neither owner nor pins, which may be now; until then nobody
+   * else gets the frame. Throws RangeError when somebody waits for it already.
+   */
+  whenUnused(frame: number, then: () => void): void {
+    if (this.#waiting.has(frame)) throw new RangeError(`frame ${frame} is awaited already`);
+    this.#waiting.set(frame, then);
+    this.#settle(frame);
+  }
+
+  pin(frame: number): void {
+    const pins = this.chunk(frame).pins;
+    const index = frame & 511;
+    const count = pins[index] ?? 0;
+    if (count === 0xffff) throw new RangeError(`frame ${frame} has 65,535 pins`);
+    pins[index] = count + 1;
+  }
+
+  /** Drops one pin. Throws RangeError when the frame has none: a reference was dropped twice. */
+  unpin(frame: number): void {
+    const chunk = this.chunk(frame);
+    const index = frame & 511;
+    const count = chunk.pins[index] ?? 0;
+    if (count === 0) throw new RangeError(`frame ${frame} is not pinned`);
+    chunk.pins[index] = count - 1;
+    if (count === 1 && chunk.ownerOf(index) === NOBODY) this.#settle(frame);
+  }
+
+  /** Enters a set of pins into the list of who holds what and why. */
+  addRecord(record: PinRecord): void {
+    this.#records.add(record);
+  }
+
+  dropRecord(record: PinRecord): void {
+    this.#records.delete(record);
+  }
+
+  /** Who holds pins, with reasons; of one owner when given. */
+  records(owner?: OwnerId): readonly PinRecord[] {
+    const all = [...this.#records];
+    return owner === undefined ? all : all.filter((record) => record.owner === owner);
+  }
+
+  /** Number of frames that carry at least one pin. */
+  pinnedFrames(): number {
+    let total = 0;
+    for (const chunk of this.#chunks.values()) {
+      for (const count of chunk.pins) if (count !== 0) total += 1;
+    }
+    return total;
+  }
+
+  #peek(frame: number): FrameChunk | undefined {
+    return this.#chunks.get(frame >>> 9);
+  }
+
+  #setOwner(frame: number, owner: OwnerId): void {
+    const chunk = this.chunk(frame);
+    if (chunk.owners === undefined) {
+      if (chunk.owner === owner) return;
+      chunk.owners = new Uint32Array(FRAMES_PER_CHUNK).fill(chunk.owner);
+    }
+    chunk.owners[frame & 511] = owner;
+    if (owner === NOBODY && chunk.owners.every((one) => one === NOBODY)) {
+      chunk.owner = NOBODY;
+      chunk.owners = undefined;
+    }
+  }
+
+  #settle(frame: number): void {
+    const then = this.#waiting.get(frame);
+    if (then === undefined) return;
+    const chunk = this.chunk(frame);
+    if (chunk.pins[frame & 511] !== 0 || chunk.ownerOf(frame & 511) !== NOBODY) return;
+    this.#waiting.delete(frame);
+    then();
+  }
+
+  #nextFree(): number | undefined {
+    const ranges = this.#ranges;
+    let start = ranges.findIndex(
+      (range) => this.#cursor >= range.first && this.#cursor < range.end,
+    );
+    if (start < 0) start = 0;
+    for (let turn = 0; turn <= ranges.length; turn += 1) {
+      const range = ranges[(start + turn) % ranges.length];
+      if (range === undefined) return undefined;
+      const from = turn === 0 ? Math.max(this.#cursor, range.first) : range.first;
+      for (let frame = from; frame < range.end; frame += 1) {
+        if (this.isFree(frame)) {
+          this.#cursor = frame + 1;
+          return frame;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  #randomFree(random: Random): number | undefined {
+    const total = this.#ranges.reduce((sum, range) => sum + range.end - range.first, 0);
+    if (total === 0) return undefined;
+    for (let attempt = 0; attempt < 64; attempt += 1) {
+      let index =
+        total <= 2 ** 32 ? random.below(total) : Math.floor((random.u32() / 2 ** 32) * total);
+      for (const range of this.#ranges) {
+        const length = range.end - range.first;
+        if (index < length) {
+          if (this.isFree(range.first + index)) return range.first + index;
+          break;
+        }
+        index -= length;
+      }
+    }
+    return this.#nextFree();
+  }
+}
+
+/** The physical address of a frame number. */
+export const frameToPa = (frame: number): Pa => (frame * PAGE_SIZE) as Pa;
+/** The frame number of a physical address below 2^44. */
+export const paToFrame = (at: Pa): number => Math.floor(at / PAGE_SIZE);

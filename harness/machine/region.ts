@@ -1,0 +1,77 @@
+import { PAGE_SIZE } from "./address.ts";
+
+/** A device behind memory-mapped registers; `offset` is from the region's base, `size` in bytes. */
+export interface MmioDevice {
+  read(offset: number, size: 1 | 2 | 4 | 8): bigint;
+  write(offset: number, size: 1 | 2 | 4 | 8, value: bigint): void;
+}
+
+/** One range of the physical address map. Base and size are multiples of 4096 bytes. */
+export interface RegionSpec {
+  readonly name: string;
+  readonly base: number;
+  readonly size: number;
+  readonly type: "ram" | "rom" | "mmio";
+  /** Only the secure world may access it. */
+  readonly secure?: boolean;
+  /** What a ROM holds, or RAM at the start; zero beyond its end. */
+  readonly contents?: Uint8Array;
+  readonly device?: MmioDevice;
+}
+
+/** Frame numbers fit an unsigned 32-bit lane, so physical addresses end at 2^44. */
+export const PHYSICAL_LIMIT = 2 ** 44;
+
+const PAGES_PER_CHUNK = 512;
+
+/** A region with its pages, which come into being when they are first touched. */
+export class Region {
+  readonly spec: RegionSpec;
+  readonly base: number;
+  readonly end: number;
+  readonly secure: boolean;
+  readonly #chunks: ((Uint8Array | undefined)[] | undefined)[] = [];
+
+  /** Throws RangeError for bounds that are not whole pages below 2^44. */
+  constructor(spec: RegionSpec) {
+    const { base, size } = spec;
+    if (
+      !Number.isInteger(base) ||
+      !Number.isInteger(size) ||
+      base < 0 ||
+      size <= 0 ||
+      base % PAGE_SIZE !== 0 ||
+      size % PAGE_SIZE !== 0 ||
+      base + size > PHYSICAL_LIMIT
+    ) {
+      throw new RangeError(
+        `region ${spec.name}: base ${base} and size ${size} are not whole 4 KiB pages below 2^44`,
+      );
+    }
+    this.spec = spec;
+    this.base = base;
+    this.end = base + size;
+    this.secure = spec.secure === true;
+  }
+
+  /** Page `index` counted from the base of the region. */
+  page(index: number): Uint8Array {
+    const chunk = (this.#chunks[Math.floor(index / PAGES_PER_CHUNK)] ??= []);
+    const known = chunk[index % PAGES_PER_CHUNK];
+    if (known !== undefined) return known;
+    const fresh = new Uint8Array(PAGE_SIZE);
+    const from = index * PAGE_SIZE;
+    const contents = this.spec.contents;
+    if (contents !== undefined && from < contents.length) {
+      fresh.set(contents.subarray(from, from + PAGE_SIZE));
+    }
+    chunk[index % PAGES_PER_CHUNK] = fresh;
+    return fresh;
+  }
+
+  /** Gives the page's bytes back, as if it had never been touched. */
+  forget(index: number): void {
+    const chunk = this.#chunks[Math.floor(index / PAGES_PER_CHUNK)];
+    if (chunk !== undefined) chunk[index % PAGES_PER_CHUNK] = undefined;
+  }
+}

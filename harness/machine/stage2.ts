@@ -1,0 +1,139 @@
+import { ADDRESS_LIMIT, PAGE_SIZE, type Ipa, type Pa } from "./address.ts";
+import { PHYSICAL_LIMIT } from "./region.ts";
+
+/**
+ * What a stage-2 entry maps: RAM of the VM (read-write or read-only), a device, a page that belongs
+ * to another VM (grant, foreign).
+ */
+export const MAPPING = { none: 0, ramRw: 1, ramRo: 2, mmio: 3, grant: 4, foreign: 5 } as const;
+export type Mapping = (typeof MAPPING)[keyof typeof MAPPING];
+
+export const BLOCK_SIZE = 2 * 1024 * 1024;
+const PAGES_PER_BLOCK = BLOCK_SIZE / PAGE_SIZE;
+
+/** One 2 MiB slot: a block mapping while `kinds` is undefined, else a table of 512 pages. */
+export interface Stage2Leaf {
+  blockFrame: number;
+  blockKind: Mapping;
+  frames: Uint32Array | undefined;
+  kinds: Uint8Array | undefined;
+}
+
+/**
+ * A VM's stage-2 translation: 4 KiB pages and 2 MiB blocks, split when part of a block changes.
+ * Lookups are by page number (address / 4096) and cost no allocation.
+ */
+export class Stage2 {
+  readonly #leaves = new Map<number, Stage2Leaf>();
+  #lastKey = -1;
+  #lastLeaf: Stage2Leaf | undefined;
+
+  /** The frame that backs page `page`, or -1 when nothing does. */
+  frame(page: number): number {
+    const leaf = this.leaf(Math.floor(page / PAGES_PER_BLOCK));
+    if (leaf === undefined) return -1;
+    const index = page % PAGES_PER_BLOCK;
+    if (leaf.kinds === undefined) return leaf.blockFrame + index;
+    return leaf.kinds[index] === MAPPING.none ? -1 : (leaf.frames?.[index] ?? -1);
+  }
+
+  kind(page: number): Mapping {
+    const leaf = this.leaf(Math.floor(page / PAGES_PER_BLOCK));
+    if (leaf === undefined) return MAPPING.none;
+    if (leaf.kinds === undefined) return leaf.blockKind;
+    return (leaf.kinds[page % PAGES_PER_BLOCK] ?? MAPPING.none) as Mapping;
+  }
+
+  /** The 2 MiB slot `key` (address / 2 MiB), for hot paths that walk many pages. */
+  leaf(key: number): Stage2Leaf | undefined {
+    if (key === this.#lastKey) return this.#lastLeaf;
+    const leaf = this.#leaves.get(key);
+    this.#lastKey = key;
+    this.#lastLeaf = leaf;
+    return leaf;
+  }
+
+  /** Where byte `at` is, or undefined when it is not mapped. */
+  translate(at: Ipa): Pa | undefined {
+    const frame = this.frame(Math.floor(at / PAGE_SIZE));
+    return frame < 0 ? undefined : ((frame * PAGE_SIZE + (at % PAGE_SIZE)) as Pa);
+  }
+
+  /** Maps one page. Replaces what was there. Throws RangeError for numbers out of range. */
+  map(page: number, frame: number, kind: Exclude<Mapping, 0>): void {
+    checkRange(page, frame, 1);
+    const leaf = this.#table(Math.floor(page / PAGES_PER_BLOCK));
+    leaf.frames[page % PAGES_PER_BLOCK] = frame;
+    leaf.kinds[page % PAGES_PER_BLOCK] = kind;
+  }
+
+  /** Maps 512 pages as one block; both numbers must be multiples of 512. */
+  mapBlock(page: number, frame: number, kind: Exclude<Mapping, 0>): void {
+    checkRange(page, frame, PAGES_PER_BLOCK);
+    if (page % PAGES_PER_BLOCK !== 0 || frame % PAGES_PER_BLOCK !== 0) {
+      throw new RangeError(`a block at page ${page}, frame ${frame} is not on a 2 MiB boundary`);
+    }
+    this.#lastKey = -1;
+    this.#leaves.set(page / PAGES_PER_BLOCK, {
+      blockFrame: frame,
+      blockKind: kind,
+      frames: undefined,
+      kinds: undefined,
+    });
+  }
+
+  /** Takes one page out and says which frame it was on; -1 when it was not mapped. */
+  unmap(page: number): number {
+    const frame = this.frame(page);
+    if (frame < 0) return -1;
+    const key = Math.floor(page / PAGES_PER_BLOCK);
+    const leaf = this.#table(key);
+    leaf.kinds[page % PAGES_PER_BLOCK] = MAPPING.none;
+    if (leaf.kinds.every((kind) => kind === MAPPING.none)) {
+      this.#leaves.delete(key);
+      this.#lastKey = -1;
+    }
+    return frame;
+  }
+
+  /** Every mapped page, in no particular order. */
+  *pages(): Iterable<{ page: number; frame: number; kind: Mapping }> {
+    for (const [key, leaf] of this.#leaves) {
+      for (let index = 0; index < PAGES_PER_BLOCK; index += 1) {
+        const kind = (leaf.kinds === undefined ? leaf.blockKind : leaf.kinds[index]) as Mapping;
+        if (kind === MAPPING.none) continue;
+        const frame = leaf.frames === undefined ? leaf.blockFrame + index : leaf.frames[index];
+        yield { page: key * PAGES_PER_BLOCK + index, frame: frame ?? 0, kind };
+      }
+    }
+  }
+
+  clear(): void {
+    this.#leaves.clear();
+    this.#lastKey = -1;
+  }
+
+  #table(key: number): Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array } {
+    let leaf = this.#leaves.get(key);
+    if (leaf === undefined) {
+      leaf = { blockFrame: 0, blockKind: MAPPING.none, frames: undefined, kinds: undefined };
+      this.#leaves.set(key, leaf);
+      this.#lastKey = -1;
+    }
+    if (leaf.frames === undefined || leaf.kinds === undefined) {
+      const { blockFrame, blockKind } = leaf;
+      leaf.frames = Uint32Array.from({ length: PAGES_PER_BLOCK }, (_, index) => blockFrame + index);
+      leaf.kinds = new Uint8Array(PAGES_PER_BLOCK).fill(blockKind);
+    }
+    return leaf as Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array };
+  }
+}
+
+function checkRange(page: number, frame: number, count: number): void {
+  if (!Number.isInteger(page) || page < 0 || (page + count) * PAGE_SIZE > ADDRESS_LIMIT) {
+    throw new RangeError(`page ${page} is outside the 52-bit address space`);
+  }
+  if (!Number.isInteger(frame) || frame < 0 || (frame + count) * PAGE_SIZE > PHYSICAL_LIMIT) {
+    throw new RangeError(`frame ${frame} is outside the 44-bit physical address space`);
+  }
+}
