@@ -1,0 +1,67 @@
+import { readdir } from "node:fs/promises";
+import path from "node:path";
+import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
+import { type BoardConfig, loadBoard } from "../../board/index.ts";
+import type { CaseFilter } from "../../run/index.ts";
+
+/** The platform that always runs: the column that every board is held against. */
+export const EMULATED = "emulated";
+
+export interface RunOptions {
+  readonly boards: readonly string[];
+  readonly suites: readonly string[];
+  readonly filters: readonly string[];
+  readonly retries: number;
+}
+
+export interface RunPlan {
+  /** The emulated platform first, then the boards in the order given. */
+  readonly boards: readonly BoardConfig[];
+  readonly suites: readonly string[];
+  readonly filter: CaseFilter;
+  readonly retries: number;
+}
+
+/** Checks everything that can be checked before anything is created. Throws UsageError, BoardFileError. */
+export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
+  const available = await availableSuites();
+  for (const suite of options.suites) {
+    if (available.includes(suite)) continue;
+    const guess = didYouMean(suite, available);
+    throw new UsageError(`there is no suite "${suite}"${guess === undefined ? "" : `; ${guess}`}`, {
+      expected: available.join(", "),
+    });
+  }
+  const patterns = options.filters.map(checkedPattern);
+  const names = options.boards.filter((name) => name !== EMULATED);
+  const boards: BoardConfig[] = [];
+  for (const name of [EMULATED, ...new Set(names)]) boards.push(await loadBoard(name, { env }));
+  return {
+    boards,
+    suites: options.suites.length > 0 ? [...new Set(options.suites)] : available,
+    filter: { patterns },
+    retries: options.retries,
+  };
+}
+
+/** The subjects under `suites/` that hold test files, sorted. */
+export async function availableSuites(): Promise<string[]> {
+  const root = path.join(packageRoot, "dist", "suites");
+  const found: string[] = [];
+  for (const entry of await readdir(root, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const files = await readdir(path.join(root, entry.name));
+    if (files.some((file) => file.endsWith(".test.js"))) found.push(entry.name);
+  }
+  return found.toSorted((a, b) => (a < b ? -1 : 1));
+}
+
+function checkedPattern(source: string): string {
+  try {
+    return new RegExp(source).source;
+  } catch (error) {
+    throw new UsageError(`--filter ${source} is not a regular expression: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
