@@ -24,12 +24,12 @@ function distance(a: string, b: string): number {
 
 /**
  * The candidate that was most likely meant by `word`, or undefined when none is close: at most two
- * edits, fewer for short words, or the only candidate that begins with `word`.
+ * edits, one for words under 4 letters, or the only candidate that begins with `word`.
  */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
   const wanted = word.toLowerCase().slice(0, 64);
   let best: string | undefined;
-  let bestDistance = Math.min(2, Math.floor(wanted.length / 3)) + 1;
+  let bestDistance = (wanted.length < 4 ? 1 : 2) + 1;
   const starting: string[] = [];
   for (const candidate of candidates) {
     const at = distance(wanted, candidate.toLowerCase());

@@ -8,6 +8,7 @@ export {
   listBoards,
   listBoardTypes,
   loadBoard,
+  missingFiles,
 } from "./file/load.ts";
 export type * from "./file/model.ts";
 export type { BoardFileProblem } from "./file/source.ts";

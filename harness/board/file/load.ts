@@ -1,10 +1,11 @@
-import { readdir } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { BoardFileError, didYouMean, packageRoot, UsageError } from "../../base/index.ts";
 import { checkSchema } from "./check-schema.ts";
 import { convert } from "./convert.ts";
-import type { BoardConfig } from "./model.ts";
-import { mergeRaw, type RawBoard, resolvePaths } from "./raw.ts";
+import type { BoardConfig, SecretRef } from "./model.ts";
+import { IMAGE_FILE_KEYS, isKeyLine, mergeRaw, type RawBoard, resolvePaths } from "./raw.ts";
 import { type BoardFileProblem, type DataPath, readSource, shown, type Source } from "./source.ts";
 
 export interface BoardSearch {
@@ -101,6 +102,51 @@ export async function checkBoardFile(
   return (await examine(path.resolve(search.cwd ?? process.cwd(), file), search)).problems;
 }
 
+/**
+ * The files that a board names and that cannot be read, each as a problem at the place that names
+ * it. Empty where all are there; not part of loading, as a board may be looked at without its images.
+ */
+export async function missingFiles(file: string, search: BoardSearch): Promise<BoardFileProblem[]> {
+  const { config, problems, place } = await examine(
+    path.resolve(search.cwd ?? process.cwd(), file),
+    search,
+  );
+  if (problems.length > 0) return problems;
+  const named: [DataPath, string | undefined][] = [
+    ...IMAGE_FILE_KEYS.map((key): [DataPath, string | undefined] => [
+      ["images", key],
+      config.images[key],
+    ]),
+    [["ssh", "key", "file"], fileOf(config.ssh?.key)],
+    [["ssh", "host_key"], config.ssh?.hostKey],
+    [["boot", "linux", "password", "file"], fileOf(config.boot?.linux.password)],
+  ];
+  const missing: BoardFileProblem[] = [];
+  for (const [at, name] of named) {
+    if (name === undefined || isKeyLine(name)) continue;
+    const reason = await unreadable(name);
+    if (reason === undefined) continue;
+    missing.push(
+      place(at, `${name}: ${reason}`, `Put the file there, or correct \`${at.join(".")}\`.`),
+    );
+  }
+  return missing;
+}
+
+function fileOf(ref: string | SecretRef | undefined): string | undefined {
+  return typeof ref === "object" && "file" in ref ? ref.file : undefined;
+}
+
+async function unreadable(file: string): Promise<string | undefined> {
+  try {
+    await access(file, constants.R_OK);
+    return (await stat(file)).isDirectory() ? "is a folder, not a file" : undefined;
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    return code === "EACCES" ? "may not be read by you" : "no such file";
+  }
+}
+
 /** A problem as the error that names its place. */
 export function asError(problem: BoardFileProblem, more = 0): BoardFileError {
   const hint =
@@ -116,6 +162,8 @@ export function asError(problem: BoardFileProblem, more = 0): BoardFileError {
 interface Examined {
   readonly config: BoardConfig;
   readonly problems: BoardFileProblem[];
+  /** A problem in whichever file the value at a path was written. */
+  readonly place: (at: DataPath, message: string, next?: string) => BoardFileProblem;
 }
 
 async function examine(file: string, search: BoardSearch): Promise<Examined> {
@@ -135,13 +183,15 @@ async function examine(file: string, search: BoardSearch): Promise<Examined> {
   if (type !== undefined)
     problems.push(...type.problems, ...(await checkSchema(type, "board-type")));
 
-  const blame = (at: DataPath, message: string, next?: string): void => {
+  const place: Examined["place"] = (at, message, next) => {
     const source = type !== undefined && !unit.has(at) && type.has(at) ? type : unit;
-    problems.push(source.problem(at, message, next === undefined ? {} : { next }));
+    return source.problem(at, message, next === undefined ? {} : { next });
   };
-  const raw = problems.length > 0 ? {} : merged(unit, type);
-  const config = convert(raw, name, file, problems.length > 0 ? () => {} : blame);
-  return { config, problems };
+  if (problems.length > 0) return { config: convert({}, name, file, () => {}), problems, place };
+  const config = convert(merged(unit, type), name, file, (at, message, next) => {
+    problems.push(place(at, message, next));
+  });
+  return { config, problems, place };
 }
 
 function resolved({ file, data }: Source): RawBoard {

@@ -1,0 +1,179 @@
+import { Command, CommanderError } from "commander";
+import {
+  describeError,
+  didYouMean,
+  EXIT,
+  exitCodeOf,
+  InterruptedError,
+  LockstepError,
+  secrets,
+  systemClock,
+  UsageError,
+} from "../base/index.ts";
+import { buildCommand } from "./build-command.ts";
+import { COMMANDS, type CommandEntry, findCommand } from "./command-table.ts";
+import type { CliContext, CliStreams } from "./context.ts";
+import { mainHelp } from "./main-help.ts";
+import { type CliProgress, plainProgress, terminalProgress } from "./progress.ts";
+import { makeStyle, printable, wantsColour } from "./style.ts";
+
+export interface CliEnvironment {
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+  readonly streams: CliStreams;
+  readonly abort: AbortSignal;
+  readonly version: string;
+}
+
+interface GlobalFlags {
+  readonly debug: boolean;
+  readonly noColor: boolean;
+}
+
+/** Runs one command line to its end and returns the exit code. Never throws. */
+export async function runCli(argv: readonly string[], around: CliEnvironment): Promise<number> {
+  const own = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+  const flags = { debug: own.includes("--debug"), noColor: own.includes("--no-color") };
+  const { context, progress, exit } = makeContext(around, flags);
+  let failureExit: number | undefined;
+  try {
+    const start = argv.findIndex((arg) => !GLOBAL_FLAGS.has(arg));
+    const word = argv[start];
+    if (word === undefined) {
+      context.err(mainHelp());
+      return EXIT.usage;
+    }
+    if (word === "--version" || word === "-V") context.out(`${around.version}\n`);
+    else if (word === "--help" || word === "-h") context.out(`${mainHelp()}\n`);
+    else if (word === "help") await help(argv.slice(start + 1), context);
+    else {
+      const entry = known(word);
+      failureExit = entry.failureExit;
+      await parse(entry, argv.slice(start), context);
+    }
+    if (around.abort.aborted) throw new InterruptedError("interrupted");
+    return exit();
+  } catch (error) {
+    progress.end();
+    reportError(error, context, flags.debug);
+    const code = exitCodeOf(error);
+    return failureExit !== undefined && code !== EXIT.interrupted ? failureExit : code;
+  } finally {
+    progress.end();
+  }
+}
+
+const GLOBAL_FLAGS: ReadonlySet<string> = new Set(["--debug", "--no-color"]);
+
+function makeContext(
+  around: CliEnvironment,
+  flags: GlobalFlags,
+): { context: CliContext; progress: CliProgress; exit: () => number } {
+  const { env, streams } = around;
+  const colour = (stream: { readonly isTTY?: boolean }): boolean =>
+    wantsColour({ noColor: flags.noColor, env, isTTY: stream.isTTY === true });
+  const style = { out: makeStyle(colour(streams.stdout)), err: makeStyle(colour(streams.stderr)) };
+  const live = streams.stderr.isTTY === true && env["TERM"] !== "dumb";
+  const progress = (live ? terminalProgress : plainProgress)({
+    write: (text) => void streams.stderr.write(text),
+    clock: systemClock,
+    style: style.err,
+    columns: () => (streams.stderr as { columns?: number }).columns ?? 80,
+  });
+  let exitCode: number = EXIT.ok;
+  const context: CliContext = {
+    env,
+    cwd: around.cwd,
+    out: (text) => progress.aside(() => void streams.stdout.write(text)),
+    err: (text) => progress.aside(() => void streams.stderr.write(`${text}\n`)),
+    progress,
+    abort: around.abort,
+    setExit: (code) => {
+      exitCode = code;
+    },
+    streams,
+    style,
+  };
+  return { context, progress, exit: () => exitCode };
+}
+
+/** Writes what a person needs to know of `error` to stderr; the stack only with `--debug`. */
+export function reportError(error: unknown, context: CliContext, debug: boolean): void {
+  const text = secrets.mask(printable(describeError(error)));
+  context.err(`${context.style.err.red("lockstep:")} ${text}`);
+  if (!debug) return;
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    context.err(secrets.mask(printable(cause.stack ?? cause.message)));
+  }
+}
+
+function known(word: string): CommandEntry {
+  const entry = findCommand(word);
+  if (entry !== undefined) return entry;
+  const kind = word.startsWith("-") ? "option" : "command";
+  const names = kind === "option" ? GLOBAL_OPTIONS : [...COMMANDS.map(({ name }) => name), "help"];
+  const guess = didYouMean(word, names);
+  throw new UsageError(`unknown ${kind} "${word}"${guess === undefined ? "" : `; ${guess}`}`, {
+    next: "`lockstep --help` lists what there is.",
+  });
+}
+
+const GLOBAL_OPTIONS = ["--help", "--version", ...GLOBAL_FLAGS];
+
+async function parse(
+  entry: CommandEntry,
+  argv: readonly string[],
+  context: CliContext,
+): Promise<void> {
+  const program = new Command("lockstep");
+  program.exitOverride().configureOutput({ writeErr: () => {} });
+  // Lets a command pass the options of what it runs through untouched.
+  program.enablePositionalOptions();
+  const command = await buildCommand(entry, context);
+  refuseUnknownSubcommand(command, argv.slice(1));
+  program.addCommand(command);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return;
+    throw asUsageError(error, entry.name);
+  }
+}
+
+function refuseUnknownSubcommand(command: Command, argv: readonly string[]): void {
+  const word = argv.find((arg) => !arg.startsWith("-"));
+  const names = command.commands.map((sub) => sub.name());
+  if (word === undefined || names.length === 0 || names.includes(word)) return;
+  const guess = didYouMean(word, names);
+  throw new UsageError(
+    `\`${command.name()}\` has no subcommand "${word}"${guess === undefined ? "" : `; ${guess}`}`,
+    { next: `It has: ${names.join(", ")}. See \`lockstep ${command.name()} --help\`.` },
+  );
+}
+
+function asUsageError(error: CommanderError, name: string): LockstepError {
+  if (error.code === "commander.help") {
+    return new UsageError(`\`${name}\` needs a subcommand`, {
+      next: `See \`lockstep ${name} --help\`.`,
+    });
+  }
+  const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
+  const guess = /Did you mean (?:one of )?(.*)\?/.exec(rest.join(" "))?.[1];
+  return new UsageError(
+    first.replaceAll("'", '"') + (guess === undefined ? "" : `; did you mean ${guess}?`),
+    {
+      next: `See \`lockstep ${name} --help\`.`,
+    },
+  );
+}
+
+async function help(words: readonly string[], context: CliContext): Promise<void> {
+  const names = words.filter((word) => !word.startsWith("-"));
+  const [first, ...rest] = names;
+  if (first === undefined || first === "help") {
+    context.out(`${mainHelp()}\n`);
+    return;
+  }
+  await parse(known(first), [first, ...rest, "--help"], context);
+}

@@ -1,0 +1,132 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { didYouMean, InfrastructureError, messageOf, UsageError } from "../base/index.ts";
+import { listBoardTypes } from "../board/index.ts";
+import type { CliContext } from "./context.ts";
+
+export interface NewBoardOptions {
+  readonly type?: string;
+  readonly name?: string;
+  readonly out?: string;
+}
+
+/** `lockstep boards new`: writes a commented board file, asking on a terminal for what was not given. */
+export async function newBoardFile(context: CliContext, options: NewBoardOptions): Promise<void> {
+  const types = (await listBoardTypes(context)).map(({ name }) => name);
+  const type =
+    options.type ?? (await ask(context, `Board type (${types.join(", ")})`, "qemu-virt"));
+  if (type === undefined) throw lacks("type", `Known types: ${types.join(", ")}.`);
+  if (!types.includes(type)) {
+    const guess = didYouMean(type, types);
+    throw new UsageError(
+      `there is no board type "${type}"${guess === undefined ? "" : `; ${guess}`}`,
+      {
+        next: `Known types: ${types.join(", ")}.`,
+      },
+    );
+  }
+  const given = options.name ?? (options.out && path.basename(options.out).replace(/\.ya?ml$/, ""));
+  const name = given ?? (await ask(context, "Board name", `my-${type}`));
+  if (name === undefined) throw lacks("name", "The name is that of the file: boards/NAME.yaml.");
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
+    throw new UsageError(`"${name}" cannot be a board's name`, {
+      next: "Use letters, digits, `.`, `_` and `-`, at most 64.",
+    });
+  }
+  const file = path.resolve(context.cwd, options.out ?? path.join("boards", `${name}.yaml`));
+  await write(file, boardTemplate(type));
+  context.out(`${file}\n`);
+  context.err(`Edit it, then: lockstep boards check ${path.relative(context.cwd, file) || file}`);
+}
+
+function lacks(option: string, hint: string): UsageError {
+  return new UsageError(`\`boards new\` needs --${option} where there is no terminal to ask on`, {
+    next: hint,
+  });
+}
+
+async function ask(
+  context: CliContext,
+  question: string,
+  proposal: string,
+): Promise<string | undefined> {
+  const { stdin, stderr } = context.streams;
+  if (stdin.isTTY !== true || stderr.isTTY !== true) return undefined;
+  const { createInterface } = await import("node:readline/promises");
+  const terminal = createInterface({ input: stdin, output: stderr });
+  try {
+    const answer = await terminal.question(`${question} [${proposal}]: `, {
+      signal: context.abort,
+    });
+    return answer.trim() === "" ? proposal : answer.trim();
+  } finally {
+    terminal.close();
+  }
+}
+
+async function write(file: string, text: string): Promise<void> {
+  try {
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, text, { flag: "wx" });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") {
+      throw new UsageError(`${file} exists already`, {
+        next: "Choose another --name or --out.",
+        cause: error,
+      });
+    }
+    throw new InfrastructureError(`${file} cannot be written: ${messageOf(error)}`, {
+      next: "Choose another place with --out.",
+      cause: error,
+    });
+  }
+}
+
+const QEMU_PART = `
+# Either the reference image, which \`lockstep prepare\` makes ...
+image: qemu-virt
+
+# ... or files of your own, relative to this file. They also replace single files of the image.
+# images:
+#   bios: out/bin/bl1.bin           # QEMU's -bios; or \`flash:\` for a pflash drive
+#   kernel: out/bin/Image
+#   initrd: out/bin/rootfs.cpio.gz
+#   append: console=ttyAMA0
+
+# The machine, where it differs from the type's.
+# qemu:
+#   cpu: cortex-a53
+#   cores: 2
+#   memory: 1024MiB
+#   options: { virtualization: on }
+#   extra: [-device, virtio-rng-pci]
+`;
+
+const BOARD_PART = `
+# Consoles by name; exactly one is primary. Use paths that survive re-plugging.
+# consoles:
+#   normal: { device: /dev/serial/by-path/..., baud: 115200, primary: true }
+# character_delay: 5ms              # for a UART without flow control
+
+# power: { driver: command, on: pdu on 4, off: pdu off 4, settle: 5s }
+# on_exit: off                      # or leave
+
+# This unit may be changed irreversibly (fuses, RPMB key).
+# expendable: false
+
+# ssh:
+#   host: 192.0.2.10
+#   user: root
+#   key: { file: keys/board }       # or { env: NAME }; never the key itself
+#   host_key: keys/board-host.pub
+`;
+
+/** The text of a new board file of type `type`; it loads as it is where the type is complete. */
+export function boardTemplate(type: string): string {
+  const part = type === "emulated" ? "" : type.startsWith("qemu") ? QEMU_PART : BOARD_PART;
+  return `# One board. The name of this file is the board's name; docs/board-files.md explains every key.
+# What is said here wins over the type; maps are merged key by key, lists are replaced.
+type: ${type}
+# description: the board on shelf 3
+${part}`;
+}

@@ -1,0 +1,34 @@
+import type { CommandBuilder } from "./context.ts";
+
+export interface CommandEntry {
+  readonly name: string;
+  /** One line for `lockstep --help`. */
+  readonly summary: string;
+  readonly group: string;
+  /** The exit code of every failure of its own, where that is not told apart (`exec`, as ssh). */
+  readonly failureExit?: number;
+  readonly load: () => Promise<{ readonly build: CommandBuilder }>;
+}
+
+const CONTROL = "Boards";
+const SETUP = "Setting up";
+
+/** Every command, in the order of `lockstep --help`; each file is loaded only when it is asked for. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "boards",
+    summary: "list, show, check and create board files",
+    group: CONTROL,
+    load: () => import("./commands/boards.ts"),
+  },
+  {
+    name: "completion",
+    summary: "print a completion script for bash or zsh",
+    group: SETUP,
+    load: () => import("./commands/completion.ts"),
+  },
+];
+
+export function findCommand(name: string): CommandEntry | undefined {
+  return COMMANDS.find((entry) => entry.name === name);
+}
