@@ -1,3 +1,4 @@
+export { prepareImage } from "./prepare.ts";
 export { findPrepared } from "./find.ts";
 export type {
   ImageManifest,

@@ -1,0 +1,137 @@
+import { chmod, copyFile, mkdir, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import { InfrastructureError } from "../base/index.ts";
+import { type CommandOptions, run } from "./command.ts";
+import { buildFirmware } from "./firmware.ts";
+import { sha256File } from "./hash.ts";
+import {
+  BUILDER_FORMAT,
+  CLIENT_KEY_FILE,
+  IMAGE_FILES,
+  type ImageManifest,
+  type PrepareOptions,
+} from "./model.ts";
+import { modulesOf, resolveModules } from "./modules.ts";
+import { writeNewc } from "./newc.ts";
+import { type Inputs, unpackPackages } from "./packages.ts";
+import type { LoadedRecipe } from "./recipe.ts";
+import { assemble, matching } from "./rootfs.ts";
+import { makeImageKeys } from "./ssh-keys.ts";
+
+/** Largest uncompressed kernel module that is accepted, in bytes. */
+const MODULE_MAX = 64 * 1024 * 1024;
+
+/** Makes all files of an image in `out` (which must not exist) and says what is in them. */
+export async function buildImage(
+  loaded: LoadedRecipe,
+  inputs: Inputs,
+  inputsHash: string,
+  folders: { readonly work: string; readonly out: string },
+  options: PrepareOptions,
+): Promise<ImageManifest> {
+  const { recipe } = loaded;
+  const { work, out } = folders;
+  const { progress } = options;
+  const command: CommandOptions = {
+    env: options.env,
+    abort: options.abort,
+    log: path.join(work, "build.log"),
+  };
+  const parts = path.join(work, "parts");
+  const rootfs = path.join(work, "rootfs");
+  await mkdir(path.join(out, path.dirname(CLIENT_KEY_FILE)), { recursive: true });
+
+  const unpacking = progress.stage("unpack packages");
+  await unpackPackages(inputs, "parts", parts, command);
+  await unpackPackages(inputs, "rootfs", rootfs, command);
+  unpacking.done(`${inputs.packages.length} packages`);
+
+  const compiling = progress.stage("build firmware");
+  const bios = path.join(out, IMAGE_FILES.bios);
+  const firmware = await buildFirmware(recipe, inputs.source, { parts, work }, bios, command);
+  compiling.done(`${inputs.source.record.name} ${inputs.source.record.version}`);
+
+  const packing = progress.stage("make kernel and initramfs");
+  const [kernel = ""] = await matching(parts, recipe.kernel.image);
+  await copyFile(kernel, path.join(out, IMAGE_FILES.kernel));
+  const modules = await resolveModules(
+    recipe.kernel.modules,
+    await modulesOf(parts, async (file) => await unxz(file, options)),
+  );
+  const keys = await makeImageKeys(recipe.name);
+  const entries = await assemble(loaded, { rootfs, parts }, modules, keys);
+  const archive = writeNewc(entries, firmware.epoch);
+  const compressed = await promisify(gzip)(archive, { level: 6 });
+  await writeFile(path.join(out, IMAGE_FILES.initrd), compressed);
+  const keyFile = path.join(out, CLIENT_KEY_FILE);
+  await writeFile(keyFile, keys.clientKeyFile, { mode: 0o600 });
+  for (const file of Object.values(IMAGE_FILES)) await chmod(path.join(out, file), 0o644);
+  packing.done(`${(archive.length / 1e6).toFixed(0)} MB unpacked`);
+
+  return {
+    format: BUILDER_FORMAT,
+    name: recipe.name,
+    description: recipe.description,
+    suite: recipe.suite,
+    architecture: recipe.architecture,
+    suites: inputs.suites,
+    recipe: loaded.hash,
+    inputs: inputsHash,
+    packages: inputs.packages,
+    sources: [inputs.source.record],
+    notes: inputs.notes,
+    tools: await toolVersions(options),
+    commands: [firmware.command],
+    files: await describeFiles(out),
+    append: recipe.append,
+    ssh: { user: recipe.ssh.user, hostKeyLine: keys.hostKeyLine },
+  };
+}
+
+async function describeFiles(out: string): Promise<ImageManifest["files"]> {
+  const names = [...Object.values(IMAGE_FILES), CLIENT_KEY_FILE];
+  const described = await Promise.all(
+    names.map(async (name) => {
+      const file = path.join(out, name);
+      return [name, { size: (await stat(file)).size, sha256: await sha256File(file) }] as const;
+    }),
+  );
+  return Object.fromEntries(described);
+}
+
+async function toolVersions(options: PrepareOptions): Promise<Record<string, string>> {
+  const tools = [
+    "apt-get",
+    "dpkg-deb",
+    "make",
+    "gcc",
+    "aarch64-linux-gnu-gcc",
+    "aarch64-linux-gnu-ld",
+  ];
+  const found = await Promise.all(
+    tools.map(async (tool) => {
+      const { stdout } = await run(tool, ["--version"], options);
+      return [tool, stdout.split("\n")[0]?.trim() ?? ""] as const;
+    }),
+  );
+  return Object.fromEntries([...found, ["node", process.version]]);
+}
+
+async function unxz(file: string, options: PrepareOptions): Promise<Buffer> {
+  try {
+    const { stdout } = await promisify(execFile)("xz", ["--decompress", "--stdout", file], {
+      encoding: "buffer",
+      maxBuffer: MODULE_MAX,
+      env: options.env,
+      signal: options.abort,
+    });
+    return stdout;
+  } catch (error) {
+    throw new InfrastructureError(`the kernel module ${path.basename(file)} cannot be unpacked`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,180 @@
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { InfrastructureError, messageOf, type Progress } from "../base/index.ts";
+import { archiveName, type IndexedPackage, IsolatedApt, type ResolvedPackage } from "./apt.ts";
+import { mustRun } from "./command.ts";
+import { sha256File } from "./hash.ts";
+import { chooseMirrors } from "./mirror.ts";
+import type { PackageRecord, PrepareOptions } from "./model.ts";
+import type { Recipe } from "./recipe.ts";
+import { type DownloadedSource, downloadSource } from "./sources.ts";
+
+/** How often a package that left the archive is replaced before giving up. */
+const MAX_SUBSTITUTIONS = 8;
+
+/** Everything from the archive that an image is made of, downloaded and checked. */
+export interface Inputs {
+  readonly suites: readonly string[];
+  readonly packages: readonly PackageRecord[];
+  readonly source: DownloadedSource;
+  readonly notes: readonly string[];
+  /** Absolute path of a package's .deb. */
+  debOf(entry: PackageRecord): string;
+}
+
+/** Resolves, downloads and checks the packages and the source of a recipe. `aptRoot` must be locked. */
+export async function gatherInputs(
+  recipe: Recipe,
+  aptRoot: string,
+  options: PrepareOptions,
+): Promise<Inputs> {
+  const apt = await IsolatedApt.create({
+    root: aptRoot,
+    suite: recipe.suite,
+    architecture: recipe.architecture,
+    assumed: recipe.packages.assumed,
+    env: options.env,
+    abort: options.abort,
+  });
+  const notes: string[] = [];
+  const suites = await updateFromAny(apt, options, notes);
+  const { rootfs, parts } = recipe.packages;
+  const { all, inRootfs } = await download(apt, rootfs, parts, options.progress, notes);
+  const indexed = await apt.describe(all);
+  const packages = indexed
+    .map((entry): PackageRecord => {
+      const { name, version, architecture, sha256 } = entry;
+      return { name, version, architecture, sha256, use: inRootfs.has(name) ? "rootfs" : "parts" };
+    })
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  await checkArchives(apt, packages);
+  const sourceFolder = path.join(aptRoot, "sources", recipe.firmware.source);
+  await mkdir(sourceFolder, { recursive: true });
+  const source = await downloadSource(apt, recipe.firmware.source, sourceFolder);
+  for (const note of source.notes) options.progress.warn(note);
+  notes.push(...source.notes, ...differencesFromProven(recipe, packages, source));
+  await apt.tidy(new Set(packages.map((entry) => archiveName(entry))));
+  return {
+    suites,
+    packages,
+    source,
+    notes,
+    debOf: (entry) => path.join(apt.archives, archiveName(entry)),
+  };
+}
+
+async function updateFromAny(
+  apt: IsolatedApt,
+  options: PrepareOptions,
+  notes: string[],
+): Promise<string[]> {
+  const mirrors = await chooseMirrors(options.mirror, options.env);
+  let failure: unknown;
+  for (const mirror of mirrors) {
+    try {
+      const suites = await apt.update(mirror);
+      for (const wanted of ["updates", "security"].map((tail) => `${apt.options.suite}-${tail}`)) {
+        if (!suites.includes(wanted)) notes.push(`${wanted} was left out: this mirror has none`);
+      }
+      return suites;
+    } catch (error) {
+      if (options.abort.aborted || !(error instanceof InfrastructureError)) throw error;
+      failure ??= error;
+      if (mirrors.length > 1) options.progress.warn(messageOf(error));
+    }
+  }
+  throw failure;
+}
+
+interface Downloaded {
+  readonly all: readonly ResolvedPackage[];
+  readonly inRootfs: ReadonlySet<string>;
+}
+
+/** Downloads; what the mirror has lost is named and replaced by its newest other version. */
+async function download(
+  apt: IsolatedApt,
+  rootfs: readonly string[],
+  parts: readonly string[],
+  progress: Progress,
+  notes: string[],
+): Promise<Downloaded> {
+  const pins = new Map<string, string>();
+  const lostVersions = new Set<string>();
+  for (let round = 0; round <= MAX_SUBSTITUTIONS; round += 1) {
+    const pinned = [...pins].map(([name, version]) => `${name}=${version}`);
+    const wanted = [...rootfs, ...parts].filter((name) => !pins.has(name));
+    const all = await apt.resolve([...wanted, ...pinned]);
+    const rootfsWanted = rootfs.map((name) =>
+      pins.has(name) ? `${name}=${pins.get(name)}` : name,
+    );
+    const inRootfs = new Set((await apt.resolve(rootfsWanted)).map((each) => each.name));
+    const lost = await apt.download([...wanted, ...pinned]);
+    if (lost.length === 0) return { all, inRootfs };
+    for (const { name, version } of lost) {
+      lostVersions.add(`${name}=${version}`);
+      const other = (await apt.versions(name)).find((each) => !lostVersions.has(`${name}=${each}`));
+      if (other === undefined) {
+        throw new InfrastructureError(`package ${name} ${version} has left the archive`, {
+          seen: "404, and the index has no other version of it",
+          next: "Give another mirror with --mirror",
+        });
+      }
+      const note = `package ${name} ${version} has left the archive (404); ${other} taken instead`;
+      progress.warn(note);
+      notes.push(note);
+      pins.set(name, other);
+    }
+  }
+  throw new InfrastructureError("too many packages have left this mirror", {
+    seen: [...lostVersions].join(", "),
+    next: "Give another mirror with --mirror",
+  });
+}
+
+async function checkArchives(apt: IsolatedApt, packages: readonly IndexedPackage[]): Promise<void> {
+  for (const entry of packages) {
+    const seen = await sha256File(path.join(apt.archives, archiveName(entry)));
+    if (seen === entry.sha256) continue;
+    throw new InfrastructureError(`${archiveName(entry)} is not what the signed index describes`, {
+      expected: `SHA-256 ${entry.sha256}`,
+      seen,
+      next: "Remove the file and run the command again",
+      where: apt.archives,
+    });
+  }
+}
+
+function differencesFromProven(
+  recipe: Recipe,
+  packages: readonly PackageRecord[],
+  source: DownloadedSource,
+): string[] {
+  const have = new Map(packages.map((each) => [each.name, each.version]));
+  have.set(source.record.name, source.record.version);
+  return Object.entries(recipe.proven)
+    .filter(([name, version]) => have.get(name) !== version)
+    .map(
+      ([name, version]) =>
+        `${name} ${have.get(name) ?? "(absent)"} is used; this recipe was proven with ${version}`,
+    );
+}
+
+/** Unpacks packages into `target`, one after the other. */
+export async function unpackPackages(
+  inputs: Inputs,
+  use: PackageRecord["use"],
+  target: string,
+  options: Parameters<typeof mustRun>[3],
+): Promise<void> {
+  await mkdir(target);
+  for (const entry of inputs.packages) {
+    if (entry.use !== use) continue;
+    await mustRun(
+      `unpacking ${entry.name}`,
+      "dpkg-deb",
+      ["--extract", inputs.debOf(entry), target],
+      options,
+    );
+  }
+}
