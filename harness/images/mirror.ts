@@ -24,7 +24,7 @@ const SECURITY_SUITE = /^([\w]+)(?:-security|\/updates)$/;
 /** `/etc/apt/sources.list` and the files beside it, in apt's order. Files that cannot be read are skipped. */
 export async function hostSources(etcApt = "/etc/apt"): Promise<AptSource[]> {
   const parts = path.join(etcApt, "sources.list.d");
-  const names = (await readdir(parts).catch(() => [])).toSorted();
+  const names: string[] = (await readdir(parts).catch(() => [])).toSorted();
   const files = [path.join(etcApt, "sources.list"), ...names.map((name) => path.join(parts, name))];
   const out: AptSource[] = [];
   for (const file of files) {
@@ -95,7 +95,7 @@ export function debianMirrors(sources: readonly AptSource[]): DebianMirror[] {
     if (!DEBIAN_SUITE.test(source.suite)) continue;
     const uri = trimSlash(source.uri);
     const keyed = source.signedBy?.includes("debian-archive") === true ? 4 : 0;
-    const named = /\/debian$/.test(uri) ? 2 : 0;
+    const named = uri.endsWith("/debian") ? 2 : 0;
     score.set(uri, Math.max(score.get(uri) ?? 0, 1 + keyed + named));
   }
   return [...score]

@@ -80,6 +80,8 @@ export class RootFs {
   }
 }
 
+const moduleFile = (name: string): string => `/usr/lib/modules/${name}.ko`;
+
 /** Puts an initramfs together from unpacked packages and the recipe's own files. */
 export async function assemble(
   loaded: LoadedRecipe,
@@ -102,7 +104,6 @@ export async function assemble(
   for (const file of recipe.rootfs.files) {
     tree.file(file.path, sources.get(file.source) ?? Buffer.alloc(0), file.mode);
   }
-  const moduleFile = (name: string): string => `/usr/lib/modules/${name}.ko`;
   for (const each of modules) tree.file(moduleFile(each.name), each.content);
   tree.file("/etc/lockstep/modules", modules.map((each) => `${moduleFile(each.name)}\n`).join(""));
   tree.file(recipe.ssh.hostKey, keys.hostKeyFile, 0o600);
