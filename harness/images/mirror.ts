@@ -24,7 +24,7 @@ const SECURITY_SUITE = /^([\w]+)(?:-security|\/updates)$/;
 /** `/etc/apt/sources.list` and the files beside it, in apt's order. Files that cannot be read are skipped. */
 export async function hostSources(etcApt = "/etc/apt"): Promise<AptSource[]> {
   const parts = path.join(etcApt, "sources.list.d");
-  const names: string[] = (await readdir(parts).catch(() => [])).toSorted();
+  const names = (await readdir(parts).catch((): string[] => [])).toSorted();
   const files = [path.join(etcApt, "sources.list"), ...names.map((name) => path.join(parts, name))];
   const out: AptSource[] = [];
   for (const file of files) {
