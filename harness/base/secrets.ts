@@ -10,6 +10,11 @@ export class SecretStore {
     if (value.length >= 4) this.#values.add(value);
   }
 
+  /** How many values are registered; grows only, so a cache of `asBytes` can tell when it is old. */
+  get size(): number {
+    return this.#values.size;
+  }
+
   /** `text` with every known secret replaced by asterisks of equal length. */
   mask(text: string): string {
     let out = text;

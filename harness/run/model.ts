@@ -35,6 +35,11 @@ export interface CaseResult {
   readonly reason?: string;
   /** The first place that failed, e.g. `regression_1000.c:1234`. */
   readonly where?: string;
+  /**
+   * Only with `error`: the lab must act (power, serial, SSH, a missing tool), not the developer of
+   * the software under test. Decides the exit code (3, not 1) and how reports classify the case.
+   */
+  readonly infrastructure?: true;
   readonly subcases?: readonly SubcaseResult[];
   /** Clause ids that this case proves, e.g. `MED-032`. */
   readonly clauses?: readonly string[];
@@ -89,6 +94,11 @@ export interface RunTotals {
   readonly subtests?: { readonly seen: number; readonly min?: number; readonly max?: number };
 }
 
+export interface FileDigest {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 export interface RunInfo {
   readonly format: 1;
   readonly id: string;
@@ -106,6 +116,8 @@ export interface RunInfo {
   readonly facts: readonly FactsSheet[];
   readonly streams: readonly StreamInfo[];
   readonly redactions: readonly Redaction[];
+  /** Size in bytes and SHA-256 (hex) of the evidence files, by name; written when the run ends. */
+  readonly files?: Readonly<Record<string, FileDigest>>;
 }
 
 export interface Results {
@@ -150,6 +162,8 @@ export type RunEvent = { readonly t: number; readonly wall: string } & (
       readonly status: Status;
       readonly offsets: StreamOffsets;
     }
+  /** A case's final result in full, so that a bundle whose writer died can be read. */
+  | { readonly type: "result"; readonly result: CaseResult }
   | { readonly type: "totals"; readonly totals: RunTotals }
   | { readonly type: "warning"; readonly target?: string; readonly text: string }
 );

@@ -1,0 +1,54 @@
+import type { KnownSecrets } from "./known-secrets.ts";
+import { LineScanner, type Span } from "./line-scanner.ts";
+
+/** The same masking as `StreamMasker`, for text that arrives line by line or as a whole. */
+export class TextMasker {
+  readonly #known: KnownSecrets;
+  readonly #scanner: LineScanner;
+
+  constructor(known: KnownSecrets) {
+    this.#known = known;
+    this.#scanner = new LineScanner(known);
+  }
+
+  /** One line of a stream; dumps that span lines are followed from call to call. */
+  line(text: string): string {
+    return overwrite(this.#literals(text), this.#scanner.scan(text));
+  }
+
+  #literals(text: string): string {
+    let out = text;
+    for (const secret of this.#known.literals) {
+      const value = secret.toString("utf8");
+      if (out.includes(value)) out = out.replaceAll(value, "*".repeat(value.length));
+    }
+    return out;
+  }
+}
+
+/** A text of its own (a reason, a message), possibly of several lines. */
+export function maskText(known: KnownSecrets, text: string): string {
+  const masker = new TextMasker(known);
+  return text
+    .split("\n")
+    .map((line) => masker.line(line))
+    .join("\n");
+}
+
+/** Every string in a JSON value masked; keys of objects are ours and stay. */
+export function maskValue<T>(known: KnownSecrets, value: T): T {
+  if (typeof value === "string") return maskText(known, value) as T;
+  if (Array.isArray(value)) return value.map((item: unknown) => maskValue(known, item)) as T;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, maskValue(known, item as unknown)]),
+  ) as T;
+}
+
+function overwrite(text: string, spans: readonly Span[]): string {
+  let out = text;
+  for (const { from, to } of spans) {
+    out = out.slice(0, from) + "*".repeat(to - from) + out.slice(to);
+  }
+  return out;
+}
