@@ -1,3 +1,6 @@
+export * from "./bundle/index.ts";
 export * from "./channel.ts";
+export * from "./exit-code.ts";
+export * from "./lock.ts";
 export * from "./model.ts";
 export * from "./sink.ts";

@@ -31,6 +31,8 @@ export class StreamMasker {
   #line = 0;
   /** Stream offset of the first held byte. */
   #offset = 0;
+  /** Spans of finished lines that are held still. */
+  #found: Span[] = [];
 
   constructor(known: KnownSecrets) {
     this.#known = known;
@@ -54,8 +56,8 @@ export class StreamMasker {
   #advance(chunk: Uint8Array, release: boolean): Masked {
     const start = this.#context.length;
     const all = Buffer.concat([this.#context, this.#held, chunk]);
-    const spans = this.#literalSpans(all);
-    const line = this.#scanLines(all, spans);
+    const line = this.#scanLines(all);
+    const spans = [...this.#found, ...this.#literalSpans(all)];
     const rest = all.toString("latin1", line);
     for (const span of this.#scanner.peek(rest)) spans.push(shift(span, line));
 
@@ -71,11 +73,12 @@ export class StreamMasker {
     end = Math.max(end, start);
 
     const masked = this.#cut(all, start, end, spans);
-    const keep = Math.max(0, Math.min(line, end - this.#longest()), end - LINE_LIMIT);
-    const from = Math.min(keep, end);
+    const back = Math.min(end - this.#longest(), Math.max(line, end - LINE_LIMIT));
+    const from = Math.min(Math.max(0, back), end);
     this.#context = Buffer.from(all.subarray(from, end));
     this.#held = Buffer.from(all.subarray(end));
     this.#line = Math.max(0, line - from);
+    this.#found = this.#found.filter((span) => span.to > end).map((span) => shift(span, -from));
     this.#offset += end - start;
     return masked;
   }
@@ -91,11 +94,11 @@ export class StreamMasker {
   }
 
   /** Scans the lines that have ended; returns where the unfinished one starts. */
-  #scanLines(all: Buffer, spans: Span[]): number {
+  #scanLines(all: Buffer): number {
     let line = this.#line;
     for (let end = all.indexOf(0x0a, line); end !== -1; end = all.indexOf(0x0a, line)) {
       const text = all.toString("latin1", Math.max(line, end - 64 * LINE_LIMIT), end);
-      for (const span of this.#scanner.scan(text)) spans.push(shift(span, end - text.length));
+      for (const span of this.#scanner.scan(text)) this.#found.push(shift(span, end - text.length));
       line = end + 1;
     }
     return Math.max(line, all.length - 64 * LINE_LIMIT);

@@ -35,13 +35,38 @@ export function maskText(known: KnownSecrets, text: string): string {
     .join("\n");
 }
 
-/** Every string in a JSON value masked; keys of objects are ours and stay. */
+/**
+ * Fields that hold our own vocabulary or names from board files. They are never masked: a password
+ * `root` must not turn the board `root-a53` or a status into something else.
+ */
+const STRUCTURAL: ReadonlySet<string> = new Set([
+  "type",
+  "status",
+  "target",
+  "suite",
+  "id",
+  "stream",
+  "stage",
+  "offsets",
+  "board",
+  "boardType",
+  "platform",
+  "hab",
+  "huk",
+  "rpmb",
+  "clauses",
+]);
+
+/** Every free text in a JSON value masked. */
 export function maskValue<T>(known: KnownSecrets, value: T): T {
   if (typeof value === "string") return maskText(known, value) as T;
   if (Array.isArray(value)) return value.map((item: unknown) => maskValue(known, item)) as T;
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, maskValue(known, item as unknown)]),
+    Object.entries(value).map(([key, item]) => [
+      key,
+      STRUCTURAL.has(key) ? (item as unknown) : maskValue(known, item as unknown),
+    ]),
   ) as T;
 }
 

@@ -1,0 +1,66 @@
+import type { CaseResult, Results, SubcaseResult } from "../model.ts";
+
+/** Names within a bundle. */
+export const RUN_JSON = "run.json";
+export const EVENTS = "events.jsonl";
+export const RESULTS = "results.json";
+
+/** Everything that lockstep writes into a bundle, so that an old bundle can be told and replaced. */
+export const BUNDLE_ENTRY =
+  /^(?:run\.json|events\.jsonl|results\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|trace-[\w.-]+\.jsonl|\.[\w.-]+\.tmp)$/;
+
+/**
+ * File of a console stream: `console-<name>.raw`, and `console-<board>-<name>.raw` in a run of
+ * several boards. Characters outside `A-Za-z0-9._-` become `_`.
+ */
+export function consoleFile(name: string, board?: string): string {
+  const parts = board === undefined ? [name] : [board, name];
+  return `console-${parts.map((part) => part.replaceAll(/[^\w.-]/g, "_")).join("-")}.raw`;
+}
+
+/** Compares by UTF-16 code units: the same everywhere, whatever the locale. */
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function orderedSubcase(sub: SubcaseResult): SubcaseResult {
+  const { id, title, status, reason } = sub;
+  return {
+    id,
+    ...(title === undefined ? {} : { title }),
+    status,
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+function orderedCase(result: CaseResult): CaseResult {
+  const { target, suite, id, title, status, reason, where, infrastructure, clauses, subcases } =
+    result;
+  return {
+    target,
+    suite,
+    id,
+    title,
+    status,
+    ...(reason === undefined ? {} : { reason }),
+    ...(where === undefined ? {} : { where }),
+    ...(infrastructure === undefined ? {} : { infrastructure }),
+    ...(clauses === undefined ? {} : { clauses: clauses.toSorted(compareText) }),
+    ...(subcases === undefined ? {} : { subcases: subcases.map(orderedSubcase) }),
+  };
+}
+
+/** Cases in the one order that `results.json` has: by target, then id; fields always in one order too. */
+export function sortedResults(cases: Iterable<CaseResult>): Results {
+  return {
+    format: 1,
+    cases: [...cases]
+      .map(orderedCase)
+      .toSorted((a, b) => compareText(a.target, b.target) || compareText(a.id, b.id)),
+  };
+}
+
+/** The bytes of `results.json`: equal outcomes give equal bytes. */
+export function resultsText(results: Results): string {
+  return `${JSON.stringify(results, null, 2)}\n`;
+}

@@ -1,0 +1,1 @@
+export { renderAll, renderFormats, FORMATS, type ReportFormat } from "./render.ts";
