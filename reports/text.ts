@@ -1,9 +1,9 @@
 /** Characters that XML 1.0 cannot hold, not even escaped: most controls, lone surrogates, U+FFFE and U+FFFF. */
-const NOT_XML =
-  /[\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{7f}-\u{9f}\u{fffe}\u{ffff}]|[\u{d800}-\u{dfff}]/gu;
+const NOT_XML = /[\p{Cc}\p{Cs}\u{fffe}\u{ffff}]/gu;
 
 /** A visible stand-in: control pictures for C0 and DEL, `\u{…}` in text for the others. */
 function picture(character: string): string {
+  if (character === "\t" || character === "\n" || character === "\r") return character;
   const code = character.codePointAt(0) ?? 0;
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
   if (code === 0x7f) return "\u2421";

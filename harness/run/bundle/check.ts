@@ -83,25 +83,26 @@ export function record<T>(item: Check<T>): Check<Record<string, T>> {
 }
 
 type Shape = Readonly<Record<string, Check<unknown>>>;
-type NoFields = Readonly<Record<never, Check<unknown>>>;
 type Checked<S extends Shape> = { readonly [K in keyof S]: ReturnType<S[K]> };
 
 /** An object with these fields. Fields that are not named are left out of the result. */
-export function object<R extends Shape, O extends Shape = NoFields>(
+export function object<R extends Shape>(required: R): Check<Checked<R>>;
+export function object<R extends Shape, O extends Shape>(
   required: R,
-  optional?: O,
-): Check<Checked<R> & Partial<Checked<O>>> {
+  optional: O,
+): Check<Checked<R> & Partial<Checked<O>>>;
+export function object(required: Shape, optional: Shape = {}): Check<Record<string, unknown>> {
   return (value, at) => {
     const source = plainObject(value, at);
     const entries: [string, unknown][] = [];
     for (const [key, check] of Object.entries(required)) {
       entries.push([key, check(own(source, key), join(at, key))]);
     }
-    for (const [key, check] of Object.entries(optional ?? {})) {
+    for (const [key, check] of Object.entries(optional)) {
       const field = own(source, key);
       if (field !== undefined) entries.push([key, check(field, join(at, key))]);
     }
-    return Object.fromEntries(entries) as Checked<R> & Partial<Checked<O>>;
+    return Object.fromEntries(entries);
   };
 }
 
