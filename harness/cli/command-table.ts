@@ -22,6 +22,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/boards.ts"),
   },
   {
+    name: "prepare",
+    summary: "make the reference image that a board boots",
+    group: SETUP,
+    load: () => import("./commands/prepare.ts"),
+  },
+  {
     name: "completion",
     summary: "print a completion script for bash or zsh",
     group: SETUP,

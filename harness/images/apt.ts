@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InfrastructureError } from "../base/index.ts";
 import { type CommandResult, lastLines, mustRun, run } from "./command.ts";
@@ -16,8 +16,8 @@ export interface AptOptions {
   readonly assumed: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly abort: AbortSignal;
+  /** The keys that must have signed the archive; Debian's where absent. */
   readonly keyring?: string;
-  readonly onLine?: (line: string) => void;
 }
 
 /** A package version that apt chose. */
@@ -146,9 +146,22 @@ export class IsolatedApt {
     return [...new Set(versions)];
   }
 
-  /** Downloads and verifies; returns those that the mirror no longer has. Throws on any other failure. */
-  async download(wanted: readonly string[]): Promise<ResolvedPackage[]> {
-    const result = await this.#apt("get", ["install", "--download-only", "--yes", ...wanted]);
+  /**
+   * Downloads and verifies; `onFetch` is called with the name of each package that begins. Returns
+   * those that the mirror no longer has. Throws on any other failure.
+   */
+  async download(
+    wanted: readonly string[],
+    onFetch: (name: string) => void,
+  ): Promise<ResolvedPackage[]> {
+    const args = ["install", "--download-only", "--yes", ...wanted];
+    const result = await run("apt-get", args, {
+      ...this.#commandOptions(),
+      onLine: (line) => {
+        const name = /^Get:\d+ \S+ \S+ \S+ (\S+) /.exec(line)?.[1];
+        if (name !== undefined) onFetch(name);
+      },
+    });
     if (result.exitCode === 0) return [];
     const lost = lostFiles(result).flatMap((file) => {
       const match = /^([^_]+)_([^_]+)_[^_]+\.deb$/.exec(file);
@@ -219,12 +232,11 @@ export class IsolatedApt {
   }
 
   #commandOptions(cwd?: string): Parameters<typeof run>[2] {
-    const { env, abort, onLine } = this.options;
+    const { env, abort } = this.options;
     return {
       env: { ...env, APT_CONFIG: this.#config, DEBIAN_FRONTEND: "noninteractive" },
       abort,
       ...(cwd !== undefined && { cwd }),
-      ...(onLine !== undefined && { onLine }),
     };
   }
 }
@@ -293,9 +305,4 @@ function nextFor(result: CommandResult): string {
   return /No space left on device|enough free space/.test(result.stderr)
     ? "The disk is full: make room, or set LOCKSTEP_CACHE to a folder on another disk"
     : "Check the network and the mirror, then run the command again: what is complete is kept";
-}
-
-/** The text of a file, or undefined. */
-export async function readIfThere(file: string): Promise<string | undefined> {
-  return await readFile(file, "utf8").catch(() => undefined);
 }

@@ -19,7 +19,8 @@ import { writeNewc } from "./newc.ts";
 import { type Inputs, unpackPackages } from "./packages.ts";
 import type { LoadedRecipe } from "./recipe.ts";
 import { assemble, matching } from "./rootfs.ts";
-import { makeImageKeys } from "./ssh-keys.ts";
+import { type ImageKeys, makeImageKeys } from "./ssh-keys.ts";
+import { inStage } from "./stage.ts";
 
 /** Largest uncompressed kernel module that is accepted, in bytes. */
 const MODULE_MAX = 64 * 1024 * 1024;
@@ -44,33 +45,30 @@ export async function buildImage(
   const rootfs = path.join(work, "rootfs");
   await mkdir(path.join(out, path.dirname(CLIENT_KEY_FILE)), { recursive: true });
 
-  const unpacking = progress.stage("unpack packages");
-  await unpackPackages(inputs, "parts", parts, command);
-  await unpackPackages(inputs, "rootfs", rootfs, command);
-  unpacking.done(`${inputs.packages.length} packages`);
-
-  const compiling = progress.stage("build firmware");
+  await inStage(
+    progress,
+    "unpack packages",
+    async () => {
+      await unpackPackages(inputs, "parts", parts, command);
+      await unpackPackages(inputs, "rootfs", rootfs, command);
+    },
+    () => `${inputs.packages.length} packages`,
+  );
   const bios = path.join(out, IMAGE_FILES.bios);
-  const firmware = await buildFirmware(recipe, inputs.source, { parts, work }, bios, command);
-  compiling.done(`${inputs.source.record.name} ${inputs.source.record.version}`);
-
-  const packing = progress.stage("make kernel and initramfs");
-  const [kernel = ""] = await matching(parts, recipe.kernel.image);
-  await copyFile(kernel, path.join(out, IMAGE_FILES.kernel));
-  const modules = await resolveModules(
-    recipe.kernel.modules,
-    await modulesOf(parts, async (file) => await unxz(file, options)),
+  const firmware = await inStage(
+    progress,
+    "build firmware",
+    async () => await buildFirmware(recipe, inputs.source, { parts, work }, bios, command),
+    () => `${inputs.source.record.name} ${inputs.source.record.version}`,
   );
   const keys = await makeImageKeys(recipe.name);
-  const entries = await assemble(loaded, { rootfs, parts }, modules, keys);
-  const archive = writeNewc(entries, firmware.epoch);
-  const compressed = await promisify(gzip)(archive, { level: 6 });
-  await writeFile(path.join(out, IMAGE_FILES.initrd), compressed);
-  const keyFile = path.join(out, CLIENT_KEY_FILE);
-  await writeFile(keyFile, keys.clientKeyFile, { mode: 0o600 });
-  for (const file of Object.values(IMAGE_FILES)) await chmod(path.join(out, file), 0o644);
-  packing.done(`${(archive.length / 1e6).toFixed(0)} MB unpacked`);
-
+  await inStage(
+    progress,
+    "make kernel and initramfs",
+    async () => await packFiles(loaded, { parts, rootfs, out }, keys, firmware.epoch, options),
+    (bytes) => `${(bytes / 1e6).toFixed(0)} MB unpacked`,
+  );
+  await writeFile(path.join(out, CLIENT_KEY_FILE), keys.clientKeyFile, { mode: 0o600 });
   return {
     format: BUILDER_FORMAT,
     name: recipe.name,
@@ -89,6 +87,28 @@ export async function buildImage(
     append: recipe.append,
     ssh: { user: recipe.ssh.user, hostKeyLine: keys.hostKeyLine },
   };
+}
+
+/** Writes kernel and initramfs; returns the initramfs' unpacked size in bytes. */
+async function packFiles(
+  loaded: LoadedRecipe,
+  folders: { readonly parts: string; readonly rootfs: string; readonly out: string },
+  keys: ImageKeys,
+  epoch: number,
+  options: PrepareOptions,
+): Promise<number> {
+  const { kernel } = loaded.recipe;
+  const [file = ""] = await matching(folders.parts, kernel.image);
+  await copyFile(file, path.join(folders.out, IMAGE_FILES.kernel));
+  const modules = await resolveModules(
+    kernel.modules,
+    await modulesOf(folders.parts, async (each) => await unxz(each, options)),
+  );
+  const archive = writeNewc(await assemble(loaded, folders, modules, keys), epoch);
+  const compressed = await promisify(gzip)(archive, { level: 6 });
+  await writeFile(path.join(folders.out, IMAGE_FILES.initrd), compressed);
+  for (const each of Object.values(IMAGE_FILES)) await chmod(path.join(folders.out, each), 0o644);
+  return archive.length;
 }
 
 async function describeFiles(out: string): Promise<ImageManifest["files"]> {

@@ -68,7 +68,7 @@ export interface PreparedImage {
   };
   /** Package name to version. */
   readonly packages: Readonly<Record<string, string>>;
-  /** Output file to hex SHA-256. */
+  /** What the board boots: output file to hex SHA-256. */
   readonly sha256: Readonly<Record<string, string>>;
 }
 

@@ -109,7 +109,11 @@ async function download(
       pins.has(name) ? `${name}=${pins.get(name)}` : name,
     );
     const inRootfs = new Set((await apt.resolve(rootfsWanted)).map((each) => each.name));
-    const lost = await apt.download([...wanted, ...pinned]);
+    let fetched = 0;
+    const lost = await apt.download([...wanted, ...pinned], (name) => {
+      fetched += 1;
+      progress.count(Math.min(fetched, all.length), all.length, name);
+    });
     if (lost.length === 0) return { all, inRootfs };
     for (const { name, version } of lost) {
       lostVersions.add(`${name}=${version}`);

@@ -6,6 +6,7 @@ import { withLock } from "./lock.ts";
 import type { PreparedImage, PrepareOptions } from "./model.ts";
 import { gatherInputs, type Inputs } from "./packages.ts";
 import { type LoadedRecipe, loadRecipe } from "./recipe.ts";
+import { inStage } from "./stage.ts";
 import { findByRecipe, imagesRoot, publish, removeTree, workFolder } from "./store.ts";
 import { requireTools } from "./tools.ts";
 
@@ -47,9 +48,12 @@ async function make(
   const aptRoot = path.join(cacheDir(env), "apt", `${recipe.suite}-${recipe.architecture}`);
   // The packages must stay where they are until they are unpacked, so the lock is held to the end.
   return await withLock(`${aptRoot}.lock`, waiting(options, "the package cache"), async () => {
-    const fetching = progress.stage(`download Debian ${recipe.suite} packages`);
-    const inputs = await gatherInputs(recipe, aptRoot, options);
-    fetching.done(inputs.suites.join(", "));
+    const inputs = await inStage(
+      progress,
+      `download Debian ${recipe.suite} packages`,
+      async () => await gatherInputs(recipe, aptRoot, options),
+      ({ packages, suites }) => `${packages.length} packages of ${suites.join(", ")}`,
+    );
     for (const note of inputs.notes) progress.note(note);
     const hash = inputsHash(loaded, inputs);
     if (known?.manifest.inputs === hash && options.rebuild !== true) {

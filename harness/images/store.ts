@@ -66,7 +66,9 @@ export function asPrepared(dir: string, manifest: ImageManifest): PreparedImage 
     },
     packages: Object.fromEntries(manifest.packages.map((each) => [each.name, each.version])),
     sha256: Object.fromEntries(
-      Object.entries(manifest.files).map(([file, { sha256 }]) => [file, sha256]),
+      Object.entries(manifest.files)
+        .filter(([file]) => file !== CLIENT_KEY_FILE)
+        .map(([file, { sha256 }]) => [file, sha256]),
     ),
   };
 }
