@@ -1,1 +1,3 @@
-export { renderAll, renderFormats, FORMATS, type ReportFormat } from "./render.ts";
+export { FORMATS, renderAll, renderFormats, REPORT_FILES, type ReportFormat } from "./render.ts";
+export { renderSummary, type SummaryOptions } from "./summary.ts";
+export { countStatuses, describeCounts, type Verdict, verdictOf } from "./verdict.ts";

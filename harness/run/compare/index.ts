@@ -1,0 +1,10 @@
+export {
+  type CaseChange,
+  type CompareOptions,
+  compareRuns,
+  type CompareSide,
+  type Comparison,
+  type TargetPair,
+} from "./compare.ts";
+export { type FactDifference, factDifferences } from "./facts.ts";
+export { describeComparison } from "./text.ts";
