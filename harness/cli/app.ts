@@ -7,28 +7,14 @@ import {
   InterruptedError,
   LockstepError,
   secrets,
-  systemClock,
   UsageError,
 } from "../base/index.ts";
 import { buildCommand } from "./build-command.ts";
 import { COMMANDS, type CommandEntry, findCommand } from "./command-table.ts";
-import type { CliContext, CliStreams } from "./context.ts";
+import type { CliContext } from "./context.ts";
 import { mainHelp } from "./main-help.ts";
-import { type CliProgress, plainProgress, terminalProgress } from "./progress.ts";
-import { makeStyle, printable, wantsColour } from "./style.ts";
-
-export interface CliEnvironment {
-  readonly env: NodeJS.ProcessEnv;
-  readonly cwd: string;
-  readonly streams: CliStreams;
-  readonly abort: AbortSignal;
-  readonly version: string;
-}
-
-interface GlobalFlags {
-  readonly debug: boolean;
-  readonly noColor: boolean;
-}
+import { type CliEnvironment, makeContext } from "./make-context.ts";
+import { printable } from "./style.ts";
 
 /** Runs one command line to its end and returns the exit code. Never throws. */
 export async function runCli(argv: readonly string[], around: CliEnvironment): Promise<number> {
@@ -64,38 +50,6 @@ export async function runCli(argv: readonly string[], around: CliEnvironment): P
 }
 
 const GLOBAL_FLAGS: ReadonlySet<string> = new Set(["--debug", "--no-color"]);
-
-function makeContext(
-  around: CliEnvironment,
-  flags: GlobalFlags,
-): { context: CliContext; progress: CliProgress; exit: () => number } {
-  const { env, streams } = around;
-  const colour = (stream: { readonly isTTY?: boolean }): boolean =>
-    wantsColour({ noColor: flags.noColor, env, isTTY: stream.isTTY === true });
-  const style = { out: makeStyle(colour(streams.stdout)), err: makeStyle(colour(streams.stderr)) };
-  const live = streams.stderr.isTTY === true && env["TERM"] !== "dumb";
-  const progress = (live ? terminalProgress : plainProgress)({
-    write: (text) => void streams.stderr.write(text),
-    clock: systemClock,
-    style: style.err,
-    columns: () => (streams.stderr as { columns?: number }).columns ?? 80,
-  });
-  let exitCode: number = EXIT.ok;
-  const context: CliContext = {
-    env,
-    cwd: around.cwd,
-    out: (text) => progress.aside(() => void streams.stdout.write(text)),
-    err: (text) => progress.aside(() => void streams.stderr.write(`${text}\n`)),
-    progress,
-    abort: around.abort,
-    setExit: (code) => {
-      exitCode = code;
-    },
-    streams,
-    style,
-  };
-  return { context, progress, exit: () => exitCode };
-}
 
 /** Writes what a person needs to know of `error` to stderr; the stack only with `--debug`. */
 export function reportError(error: unknown, context: CliContext, debug: boolean): void {
