@@ -91,3 +91,10 @@ export function describeError(error: unknown): string {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** The system's code of anything thrown, e.g. `ENOENT`; undefined where it carries none. */
+export function errorCode(error: unknown): string | undefined {
+  const code =
+    typeof error === "object" && error !== null && "code" in error ? error.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}

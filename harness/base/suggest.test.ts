@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import fc from "fast-check";
+import { array, assert, property, string } from "fast-check";
 import { closest, didYouMean } from "./suggest.ts";
 
 test("a slip of one or two letters finds the word that was meant", () => {
@@ -22,8 +22,8 @@ test("nothing is proposed for a word that is far from all", () => {
 });
 
 test("a word is always closest to itself, whatever the candidates", () => {
-  fc.assert(
-    fc.property(fc.array(fc.string({ minLength: 1, maxLength: 12 }), { minLength: 1 }), (words) => {
+  assert(
+    property(array(string({ minLength: 1, maxLength: 12 }), { minLength: 1 }), (words) => {
       const [word = ""] = words;
       expect(closest(word, words)?.toLowerCase()).toBe(word.toLowerCase());
     }),

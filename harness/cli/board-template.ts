@@ -1,6 +1,12 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { didYouMean, InfrastructureError, messageOf, UsageError } from "../base/index.ts";
+import {
+  didYouMean,
+  errorCode,
+  InfrastructureError,
+  messageOf,
+  UsageError,
+} from "../base/index.ts";
 import { listBoardTypes } from "../board/index.ts";
 import type { CliContext } from "./context.ts";
 
@@ -69,7 +75,7 @@ async function write(file: string, text: string): Promise<void> {
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, text, { flag: "wx" });
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") {
+    if (errorCode(error) === "EEXIST") {
       throw new UsageError(`${file} exists already`, {
         next: "Choose another --name or --out.",
         cause: error,

@@ -38,6 +38,13 @@ async function refusal(text: string | Uint8Array): Promise<BoardFileError> {
 
 const place = (error: BoardFileError): string => (error.where ?? "").replace(/^.*bad\.yaml/, "");
 
+/** The example in the documentation that names the output of OP-TEE's own build. */
+function example(): string {
+  const text = readFileSync(path.join(packageRoot, "docs", "board-files.md"), "utf8");
+  const [, yaml = ""] = /```yaml\n(# boards\/optee-build\.yaml\n[\s\S]*?)```/.exec(text) ?? [];
+  return yaml;
+}
+
 describe("the boards that come with lockstep", () => {
   test("emulated needs nothing but its type", async () => {
     const board = await load("emulated");
@@ -153,7 +160,7 @@ describe("finding", () => {
   test("a name with a slash or .yaml is a path", async () => {
     file("b.yaml", "type: emulated\n");
     expect((await load("boards/b.yaml")).name).toBe("b");
-    await expect(load("b.yaml")).rejects.toThrow("no such file");
+    await expect(load("b.yaml")).rejects.toThrow(/^no such file$/);
   });
 
   test("an unknown board names the one that was probably meant", async () => {
@@ -346,7 +353,7 @@ describe("what is refused, with line and column", () => {
 
 describe("files that cannot be read", () => {
   test("a missing one", async () => {
-    await expect(load("./none.yaml")).rejects.toThrow("no such file");
+    await expect(load("./none.yaml")).rejects.toThrow(/^no such file$/);
   });
 
   test("a folder", async () => {
@@ -370,13 +377,6 @@ describe("files that cannot be read", () => {
 });
 
 describe("images of one's own", () => {
-  /** The example in the documentation that names the output of OP-TEE's own build. */
-  const example = (): string => {
-    const text = readFileSync(path.join(packageRoot, "docs", "board-files.md"), "utf8");
-    const [, yaml = ""] = /```yaml\n(# boards\/optee-build\.yaml\n[\s\S]*?)```/.exec(text) ?? [];
-    return yaml;
-  };
-
   test("the output folder of OP-TEE's QEMU build is usable by naming its files", async () => {
     file("optee-build.yaml", example());
     const board = await load("optee-build");

@@ -1,7 +1,13 @@
 import { constants } from "node:fs";
 import { access, readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { BoardFileError, didYouMean, packageRoot, UsageError } from "../../base/index.ts";
+import {
+  BoardFileError,
+  didYouMean,
+  errorCode,
+  packageRoot,
+  UsageError,
+} from "../../base/index.ts";
 import { checkSchema } from "./check-schema.ts";
 import { convert } from "./convert.ts";
 import type { BoardConfig, SecretRef } from "./model.ts";
@@ -142,8 +148,7 @@ async function unreadable(file: string): Promise<string | undefined> {
     await access(file, constants.R_OK);
     return (await stat(file)).isDirectory() ? "is a folder, not a file" : undefined;
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    return code === "EACCES" ? "may not be read by you" : "no such file";
+    return errorCode(error) === "EACCES" ? "may not be read by you" : "no such file";
   }
 }
 

@@ -1,7 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Document, Node, YAMLMap } from "yaml";
-import { BoardFileError, messageOf } from "../../base/index.ts";
+import { BoardFileError, errorCode, messageOf } from "../../base/index.ts";
 
 /** One thing that is wrong with a board or type file; `line` and `column` count from 1. */
 export interface BoardFileProblem {
@@ -108,7 +108,6 @@ async function readText(file: string): Promise<string> {
     return await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof BoardFileError) throw error;
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
     const reasons: Record<string, [string, string]> = {
       ENOENT: [
         "no such file",
@@ -117,7 +116,7 @@ async function readText(file: string): Promise<string> {
       ENOTDIR: ["no such file", "Check the path; a part of it is a file, not a folder."],
       EACCES: ["may not be read by you", `Make it readable, e.g. \`chmod u+r ${shown(file)}\`.`],
     };
-    const [message, next] = reasons[String(code)] ?? [
+    const [message, next] = reasons[errorCode(error) ?? ""] ?? [
       `cannot be read: ${messageOf(error)}`,
       "Check the file and its disk.",
     ];
