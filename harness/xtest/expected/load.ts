@@ -1,0 +1,158 @@
+import { readFile, readdir } from "node:fs/promises";
+import path from "node:path";
+import type { ErrorObject } from "ajv";
+import { messageOf, packageRoot, UsageError } from "../../base/index.ts";
+import type { ExpectedCase, ExpectedList, RunRecord } from "./model.ts";
+import { EXPECTED_SCHEMA, type ExpectedDocument } from "./schema.ts";
+
+/** Folder of the lists that come with lockstep. */
+export const expectationsDir = path.join(packageRoot, "boards", "expectations");
+
+const FILE_NAME = /^xtest-(\d+\.\d+(?:\.\d+)?)\.yaml$/;
+
+/** Versions of xtest for which a list comes with lockstep, newest first. */
+export async function bundledVersions(dir = expectationsDir): Promise<string[]> {
+  let names: string[];
+  try {
+    names = await readdir(dir);
+  } catch {
+    return [];
+  }
+  return names
+    .flatMap((name) => FILE_NAME.exec(name)?.[1] ?? [])
+    .toSorted((a, b) => b.localeCompare(a, "en", { numeric: true }));
+}
+
+/**
+ * The list for `what`: a version that comes with lockstep, or a file. Throws UsageError with file,
+ * line and column when it is missing or wrong.
+ */
+export async function loadExpected(what: string): Promise<ExpectedList> {
+  if (!/^\d+\.\d+(?:\.\d+)?$/.test(what)) return await loadExpectedFile(path.resolve(what));
+  const versions = await bundledVersions();
+  if (!versions.includes(what)) {
+    throw new UsageError(`no cases are recorded for xtest ${what}`, {
+      expected: versions.join(", ") || "a file",
+      next: "Name a file, or record a run with `lockstep xtest expect LOG`",
+    });
+  }
+  return await loadExpectedFile(path.join(expectationsDir, `xtest-${what}.yaml`));
+}
+
+export async function loadExpectedFile(file: string): Promise<ExpectedList> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new UsageError("cannot read the expected cases", {
+      where: file,
+      seen: messageOf(error),
+      next: "Give a file that exists, or a version such as 4.5.0",
+      cause: error,
+    });
+  }
+  return await parseExpected(text, file);
+}
+
+/** `file` is for messages only. */
+export async function parseExpected(text: string, file: string): Promise<ExpectedList> {
+  const [{ LineCounter, parseDocument }, { Ajv }] = await Promise.all([
+    import("yaml"),
+    import("ajv"),
+  ]);
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const at = (offset: number | undefined): string => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    return `${file}:${line}:${col}`;
+  };
+  const broken = document.errors[0];
+  if (broken !== undefined) {
+    throw new UsageError(`not valid YAML: ${broken.message}`, { where: at(broken.pos[0]) });
+  }
+  const content: unknown = document.toJS({ maxAliasCount: 100 });
+  const validate = new Ajv({ allErrors: false, strict: true }).compile<ExpectedDocument>(
+    EXPECTED_SCHEMA,
+  );
+  if (validate(content)) return build(content, file);
+  const error = validate.errors?.[0];
+  const keys = keysOf(error?.instancePath ?? "");
+  const node: unknown = keys.length === 0 ? document.contents : document.getIn(keys, true);
+  throw new UsageError(explain(error, keys), { where: at(offsetOf(node)) });
+}
+
+function keysOf(pointer: string): string[] {
+  return pointer
+    .split("/")
+    .slice(1)
+    .map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
+}
+
+function offsetOf(node: unknown): number | undefined {
+  if (typeof node !== "object" || node === null || !("range" in node)) return undefined;
+  const range = node.range;
+  return Array.isArray(range) && typeof range[0] === "number" ? range[0] : undefined;
+}
+
+function explain(error: ErrorObject | undefined, keys: readonly string[]): string {
+  const where = keys.length === 0 ? "the file" : keys.join(".");
+  const params: Record<string, unknown> = error?.params ?? {};
+  switch (error?.keyword) {
+    case "additionalProperties":
+      return `unknown key "${String(params["additionalProperty"])}" in ${where}`;
+    case "required":
+      return `"${String(params["missingProperty"])}" is missing in ${where}`;
+    case "propertyNames":
+      return `"${String(params["propertyName"])}" is no valid name in ${where}`;
+    case undefined:
+      return "not a list of expected cases";
+    default:
+      return `${where} ${error?.message ?? "is wrong"}`;
+  }
+}
+
+function build(document: ExpectedDocument, file: string): ExpectedList {
+  const cases: ExpectedCase[] = [];
+  const ids = new Set<string>();
+  for (const [suite, titles] of Object.entries(document.suites)) {
+    for (const [id, title] of Object.entries(titles)) {
+      if (ids.has(id)) throw new UsageError(`case ${id} stands in two suites`, { where: file });
+      ids.add(id);
+      cases.push({ id, title, suite });
+    }
+  }
+  const records = (document.records ?? []).map((record): RunRecord => {
+    const name = `record ${record.optee} on ${record.board}`;
+    const { min, max } = record.subtests;
+    if (min > max) {
+      throw new UsageError(`${name}: subtests min ${min} is above max ${max}`, { where: file });
+    }
+    const subcases = new Map<string, readonly string[]>();
+    for (const [id, list] of Object.entries(record.subcases ?? {})) {
+      if (!ids.has(id)) throw new UsageError(`${name}: ${id} is no case`, { where: file });
+      subcases.set(
+        id,
+        list.split(" ").map((number) => `${id}.${number}`),
+      );
+    }
+    const skips = new Map(Object.entries(record.skips ?? {}));
+    for (const id of skips.keys()) {
+      const owner = id.split(".")[0] ?? id;
+      if (!ids.has(owner)) throw new UsageError(`${name}: ${id} is no case`, { where: file });
+      if (owner !== id && subcases.get(owner)?.includes(id) !== true) {
+        throw new UsageError(`${name}: skip ${id} is no recorded subcase`, { where: file });
+      }
+    }
+    return {
+      optee: record.optee,
+      board: record.board,
+      level: record.level,
+      suite: record.suite,
+      remark: record.remark,
+      subtests: { min, max },
+      subcases,
+      skips,
+    };
+  });
+  return { xtest: document.xtest, cases, records, file };
+}

@@ -1,0 +1,41 @@
+export {
+  analyseLog,
+  type AnalyseOptions,
+  type LogAnalysis,
+  readLog,
+  resultsFromLog,
+} from "./analyse.ts";
+export { xtestCaseIds, xtestCases } from "./expected/cases.ts";
+export {
+  bundledVersions,
+  expectationsDir,
+  loadExpected,
+  loadExpectedFile,
+  parseExpected,
+} from "./expected/load.ts";
+export type { ExpectedCase, ExpectedList, RunRecord } from "./expected/model.ts";
+export { formatExpected, recordRun, type RecordKey } from "./expected/record.ts";
+export { EXPECTED_SCHEMA } from "./expected/schema.ts";
+export { judgeRun, type JudgeOptions } from "./judge.ts";
+export type { Cut } from "./judge-case.ts";
+export type * from "./model.ts";
+export { XtestParser } from "./parser.ts";
+export {
+  type CaseOutcome,
+  type RunProblem,
+  type RunReport,
+  type SubtestsReport,
+  worstStatus,
+} from "./report.ts";
+export { xtestRuns } from "./select.ts";
+export {
+  caseResultId,
+  exitOf,
+  RUN_RESULT_ID,
+  RunCollector,
+  runResult,
+  type RunSummary,
+  toCaseResult,
+  toResults,
+  type XtestSummary,
+} from "./summary.ts";
