@@ -11,6 +11,7 @@ export interface CommandEntry {
 }
 
 const CONTROL = "Boards";
+const RESULTS = "Results";
 const SETUP = "Setting up";
 
 /** Every command, in the order of `lockstep --help`; each file is loaded only when it is asked for. */
@@ -26,6 +27,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "make the reference image that a board boots",
     group: SETUP,
     load: () => import("./commands/prepare.ts"),
+  },
+  {
+    name: "xtest",
+    summary: "judge xtest logs, record what to expect",
+    group: RESULTS,
+    load: () => import("./commands/xtest.ts"),
   },
   {
     name: "completion",

@@ -65,10 +65,13 @@ export async function analyseLog(
   };
 }
 
-/** The bytes of a file, or of standard input for `-`. Reading errors become UsageError. */
-export async function* readLog(file: string): AsyncGenerator<Uint8Array> {
+/** The bytes of a file, or of `stdin` for `-`. Reading errors become UsageError. */
+export async function* readLog(
+  file: string,
+  stdin: AsyncIterable<Uint8Array> = process.stdin,
+): AsyncGenerator<Uint8Array> {
   const stream: AsyncIterable<Uint8Array> =
-    file === "-" ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+    file === "-" ? stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
   try {
     for await (const chunk of stream) yield chunk;
   } catch (error) {

@@ -227,6 +227,7 @@ export class XtestParser {
   }
 
   #wordLine(line: string): boolean {
+    if (isDirty(line)) return false;
     if (this.#run?.listing === true) {
       const listed = listedLine(line);
       if (listed !== undefined) {
