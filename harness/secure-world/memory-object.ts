@@ -78,10 +78,7 @@ export class SharedPages implements MemoryObject {
     for (let done = 0; done < length;) {
       const within = at & (PAGE_SIZE - 1);
       const count = Math.min(PAGE_SIZE - within, length - done);
-      this.#page(at).set(
-        count === length ? bytes : bytes.subarray(done, done + count),
-        within,
-      );
+      this.#page(at).set(count === length ? bytes : bytes.subarray(done, done + count), within);
       this.#dirty(at, count);
       done += count;
       at += count;

@@ -1,0 +1,45 @@
+import type { PhysicalMemory } from "../machine/index.ts";
+import type { OpteeBuild } from "./build.ts";
+import type { TrustedApplication } from "./tas/ta.ts";
+
+/** First value of synchronous notifications when asynchronous ones are built (SMC-7.1). */
+const NOTIF_SYNC_BASE = 64;
+
+export interface CoreOptions {
+  readonly build: OpteeBuild;
+  /** Non-secure memory as the secure world sees it. */
+  readonly memory: PhysicalMemory;
+  /** Virtual milliseconds since power-on. */
+  readonly nowMs: () => number;
+  /** Pseudo-TAs, which are part of the core. */
+  readonly pseudoTas: readonly TrustedApplication[];
+  /** What the code in TA images does, by UUID; the images themselves come from the normal world. */
+  readonly userTas: readonly TrustedApplication[];
+  /** Whether a normal-world interrupt is pending now, asked wherever one could be taken. */
+  readonly interruptPending?: () => boolean;
+  /** Where the secure console's lines go. */
+  readonly console?: (line: string) => void;
+}
+
+/** What all partitions of one OP-TEE share. */
+export class Core {
+  readonly build: OpteeBuild;
+  readonly memory: PhysicalMemory;
+  readonly nowMs: () => number;
+  readonly interruptPending: (() => boolean) | undefined;
+  readonly syncNotificationBase: number;
+  readonly pseudoTas: ReadonlyMap<string, TrustedApplication>;
+  readonly userTas: ReadonlyMap<string, TrustedApplication>;
+  readonly print: (line: string) => void;
+
+  constructor(options: CoreOptions) {
+    this.build = options.build;
+    this.memory = options.memory;
+    this.nowMs = options.nowMs;
+    this.interruptPending = options.interruptPending;
+    this.syncNotificationBase = options.build.asyncNotif ? NOTIF_SYNC_BASE : 0;
+    this.pseudoTas = new Map(options.pseudoTas.map((ta) => [ta.uuid, ta]));
+    this.userTas = new Map(options.userTas.map((ta) => [ta.uuid, ta]));
+    this.print = options.console ?? ((): void => undefined);
+  }
+}

@@ -1,0 +1,10 @@
+export * from "./build.ts";
+export type { CoreOptions } from "./core.ts";
+export { secureCapabilities } from "./fast-calls.ts";
+export * from "./memory-object.ts";
+export * from "./param.ts";
+export type { Partition } from "./partition.ts";
+export { SecureWorld } from "./secure-world.ts";
+export type { ClientIdentity } from "./session.ts";
+export * from "./tas/index.ts";
+export type { SecureTask, Thread } from "./thread.ts";

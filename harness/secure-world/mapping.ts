@@ -1,0 +1,74 @@
+import { ADDRESS_LIMIT, PAGE_SIZE, type Pa } from "../machine/index.ts";
+import { PAGE_LIST } from "../optee-abi/index.ts";
+import type { Core } from "./core.ts";
+import { SharedPages } from "./memory-object.ts";
+import type { Partition } from "./partition.ts";
+
+const TWO_32 = 0x1_0000_0000;
+
+/** Core heap that a registered object takes: a header and one address for each page, in bytes. */
+export const registeredObjectHeap = (pages: number): number => 64 + 8 * pages;
+
+/** `size` bytes at `pa` when they lie wholly in the reserved shared memory. */
+export function reservedShm(core: Core, pa: number, size: number): SharedPages | undefined {
+  const pool = core.build.reservedShm;
+  if (pool === undefined || pa < pool.base || pa + size > pool.base + pool.size) return undefined;
+  const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;
+  const count = Math.ceil((pa + size - first) / PAGE_SIZE);
+  const pages = Array.from({ length: count }, (_, index) => (first + index * PAGE_SIZE) as Pa);
+  return new SharedPages(core.memory, pages, pa - first, size);
+}
+
+/** One page of non-secure RAM at `pa`, which is page aligned; `size` bytes of it. */
+export function wholePage(core: Core, pa: number, size: number): SharedPages | undefined {
+  if (pa % PAGE_SIZE !== 0 || size > PAGE_SIZE || !isNonSecureRam(core, pa)) return undefined;
+  return new SharedPages(core.memory, [pa as Pa], 0, size);
+}
+
+/** Whether a page of non-secure RAM is at `pa`. */
+export function isNonSecureRam(core: Core, pa: number): boolean {
+  return pa < ADDRESS_LIMIT && core.build.dynamicShm && core.memory.page(pa as Pa) !== undefined;
+}
+
+/**
+ * Reads the page list of a NONCONTIG reference (MSG-1.4): each entry once, every address aligned
+ * and non-secure RAM, links only where more entries are needed. Undefined for any violation, or when
+ * the heap has no room for the object.
+ */
+export function extractPages(
+  partition: Partition,
+  bufPtr: number,
+  size: number,
+): SharedPages | undefined {
+  const { core } = partition;
+  if (bufPtr >= ADDRESS_LIMIT || size >= ADDRESS_LIMIT) return undefined;
+  const offset = bufPtr % PAGE_SIZE;
+  if (size + offset === 0) return undefined;
+  const count = Math.floor((size + offset - 1) / PAGE_SIZE) + 1;
+  if (!partition.heapHasRoom(registeredObjectHeap(count))) return undefined;
+  const pages: Pa[] = [];
+  let listPa = bufPtr - offset;
+  for (;;) {
+    const list = listPa < ADDRESS_LIMIT ? core.memory.page(listPa as Pa) : undefined;
+    if (list === undefined) return undefined;
+    const words = new DataView(list.buffer, list.byteOffset, PAGE_SIZE);
+    const here = Math.min(PAGE_LIST.entries, count - pages.length);
+    for (let index = 0; index < here; index += 1) {
+      const page = entry(words, index);
+      if (page === undefined || !isNonSecureRam(core, page)) return undefined;
+      pages.push(page as Pa);
+    }
+    if (pages.length === count) break;
+    const next = entry(words, PAGE_LIST.link);
+    if (next === undefined) return undefined;
+    listPa = next;
+  }
+  return new SharedPages(core.memory, pages, offset, count * PAGE_SIZE - offset);
+}
+
+/** Word `index` of a list page when it is a page-aligned address below 2^52. */
+function entry(words: DataView, index: number): number | undefined {
+  const low = words.getUint32(index * 8, true);
+  const address = words.getUint32(index * 8 + 4, true) * TWO_32 + low;
+  return address % PAGE_SIZE === 0 && address < ADDRESS_LIMIT ? address : undefined;
+}

@@ -1,0 +1,184 @@
+import { NIL_UUID, uuidText } from "../base/index.ts";
+import {
+  ATTR_META_VALUE_INPUT,
+  ATTR_TMEM_OUTPUT_NONCONTIG,
+  LOGIN,
+  messageSize,
+  MSG_CMD,
+  SMC_RETURN,
+  TEEC,
+  TEEC_ORIGIN,
+} from "../optee-abi/index.ts";
+import { extractPages } from "./mapping.ts";
+import type { SharedPages } from "./memory-object.ts";
+import { exportParams, importParams, releaseParams } from "./message-params.ts";
+import type { ClientIdentity, Outcome } from "./session.ts";
+import { cancelCommand, closeSession, invokeCommand, openSession } from "./session-manager.ts";
+import { TEE_TIMEOUT_INFINITE } from "./tas/tee-api.ts";
+import type { SecureTask, Thread } from "./thread.ts";
+
+const TWO_32 = 0x1_0000_0000;
+const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
+/** Offsets in the header that are written or read when used (MSG-2.2). */
+const AT = { cmd: 0, func: 4, session: 8, ret: 20, retOrigin: 24 } as const;
+
+/** Carries out the message in `arg`, which has `count` parameters; gives a0 of the call. */
+export function* handleMessage(
+  thread: Thread,
+  arg: SharedPages,
+  count: number,
+): SecureTask<number> {
+  const asyncNotif = thread.partition.core.build.asyncNotif;
+  switch (arg.u32(AT.cmd)) {
+    case MSG_CMD.OPEN_SESSION:
+      yield* open(thread, arg, count);
+      return SMC_RETURN.OK;
+    case MSG_CMD.INVOKE_COMMAND:
+      yield* invoke(thread, arg, count);
+      return SMC_RETURN.OK;
+    case MSG_CMD.CLOSE_SESSION: {
+      const result =
+        count === 0
+          ? yield* closeSession(thread, thread.partition.sessions, arg.u32(AT.session))
+          : TEEC.TEEC_ERROR_BAD_PARAMETERS;
+      answer(arg, { result, origin: TEE });
+      return SMC_RETURN.OK;
+    }
+    case MSG_CMD.CANCEL: {
+      const result =
+        count === 0
+          ? cancelCommand(thread.partition.sessions, arg.u32(AT.session))
+          : TEEC.TEEC_ERROR_BAD_PARAMETERS;
+      answer(arg, { result, origin: TEE });
+      return SMC_RETURN.OK;
+    }
+    case MSG_CMD.REGISTER_SHM:
+      register(thread, arg, count);
+      return SMC_RETURN.OK;
+    case MSG_CMD.UNREGISTER_SHM:
+      yield* unregister(thread, arg, count);
+      return SMC_RETURN.OK;
+    case MSG_CMD.DO_BOTTOM_HALF:
+      return asyncNotif ? SMC_RETURN.OK : SMC_RETURN.EBADCMD;
+    case MSG_CMD.STOP_ASYNC_NOTIF:
+      if (!asyncNotif) return SMC_RETURN.EBADCMD;
+      thread.partition.asyncNotifStarted = false;
+      return SMC_RETURN.OK;
+    default:
+      return SMC_RETURN.EBADCMD;
+  }
+}
+
+function answer(arg: SharedPages, { result, origin }: Outcome): void {
+  arg.setU32(AT.ret, result);
+  arg.setU32(AT.retOrigin, origin);
+}
+
+function* open(thread: Thread, arg: SharedPages, count: number): SecureTask {
+  const refuse = (result: number): void => {
+    arg.setU32(AT.session, 0);
+    answer(arg, { result, origin: TEE });
+  };
+  const meta = openMeta(arg, count);
+  if (meta === undefined) {
+    refuse(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    return;
+  }
+  const imported = importParams(thread.partition, arg, 2, count - 2);
+  if (imported.result === TEEC.TEEC_SUCCESS) {
+    const opened = yield* openSession(
+      thread,
+      thread.partition.sessions,
+      meta.uuid,
+      meta.client,
+      TEE_TIMEOUT_INFINITE,
+      imported.params,
+    );
+    exportParams(arg, 2, imported.params);
+    arg.setU32(AT.session, opened.session);
+    answer(arg, opened);
+  } else {
+    refuse(imported.result);
+  }
+  yield* releaseParams(thread, imported);
+}
+
+/** The TA and the client from the two meta parameters (MSG-2.1); undefined when they are wrong. */
+function openMeta(
+  arg: SharedPages,
+  count: number,
+): { readonly uuid: string; readonly client: ClientIdentity } | undefined {
+  if (count < 2) return undefined;
+  for (const index of [0, 1]) {
+    const at = messageSize(index);
+    if (arg.u32(at) !== ATTR_META_VALUE_INPUT || arg.u32(at + 4) !== 0) return undefined;
+  }
+  const uuid = uuidText(arg.read(messageSize(0) + 8, 16));
+  const login = arg.u32(messageSize(1) + 24);
+  switch (login) {
+    case LOGIN.PUBLIC:
+    case LOGIN.REE_KERNEL:
+      return { uuid, client: { login, uuid: NIL_UUID } };
+    case LOGIN.USER:
+    case LOGIN.GROUP:
+    case LOGIN.APPLICATION:
+    case LOGIN.APPLICATION_USER:
+    case LOGIN.APPLICATION_GROUP:
+      return { uuid, client: { login, uuid: uuidText(arg.read(messageSize(1) + 8, 16)) } };
+    default:
+      return undefined;
+  }
+}
+
+function* invoke(thread: Thread, arg: SharedPages, count: number): SecureTask {
+  const imported = importParams(thread.partition, arg, 0, count);
+  if (imported.result === TEEC.TEEC_SUCCESS) {
+    const outcome = yield* invokeCommand(
+      thread,
+      thread.partition.sessions,
+      arg.u32(AT.session),
+      TEE_TIMEOUT_INFINITE,
+      arg.u32(AT.func),
+      imported.params,
+    );
+    exportParams(arg, 0, imported.params);
+    answer(arg, outcome);
+  } else {
+    answer(arg, { result: imported.result, origin: TEE });
+  }
+  yield* releaseParams(thread, imported);
+}
+
+/** ret_origin is left alone on the success path of both (MSG-2.3.4). */
+function register(thread: Thread, arg: SharedPages, count: number): void {
+  const { partition } = thread;
+  const at = messageSize(0);
+  const exact = count === 1 && arg.u32(at) === ATTR_TMEM_OUTPUT_NONCONTIG && arg.u32(at + 4) === 0;
+  const pages = exact
+    ? extractPages(
+        partition,
+        arg.u32(at + 12) * TWO_32 + arg.u32(at + 8),
+        arg.u32(at + 20) * TWO_32 + arg.u32(at + 16),
+      )
+    : undefined;
+  if (pages === undefined) {
+    answer(arg, { result: TEEC.TEEC_ERROR_BAD_PARAMETERS, origin: TEE });
+    return;
+  }
+  partition.register(pages, arg.u32(at + 28), arg.u32(at + 24), false);
+  arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
+}
+
+function* unregister(thread: Thread, arg: SharedPages, count: number): SecureTask {
+  const { registered } = thread.partition;
+  const at = messageSize(0);
+  const object = count === 1 ? registered.find(arg.u32(at + 28), arg.u32(at + 24)) : undefined;
+  if (object === undefined || object.guarded || object.releasing) {
+    answer(arg, { result: TEEC.TEEC_ERROR_BAD_PARAMETERS, origin: TEE });
+    return;
+  }
+  object.releasing = true;
+  while (object.users > 0) yield* object.unused.wait(thread);
+  registered.remove(object);
+  arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
+}

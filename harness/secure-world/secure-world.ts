@@ -1,0 +1,116 @@
+import { isFastCall, ownerOf, type Registers, SMCCC, UNKNOWN_FUNCTION } from "../machine/index.ts";
+import { OPTEE_SMC, SMC_RETURN } from "../optee-abi/index.ts";
+import { Core, type CoreOptions } from "./core.ts";
+import { fastCall } from "./fast-calls.ts";
+import { Partitions } from "./partitions.ts";
+import type { Partition } from "./partition.ts";
+import { standardCall } from "./standard-call.ts";
+import type { Thread } from "./thread.ts";
+
+/** What TF-A answers for itself. */
+const PSCI_VERSION = 0x8400_0000;
+const PSCI_1_1 = 0x1_0001;
+
+/**
+ * The secure side of an emulated platform: EL3's dispatcher with an OP-TEE behind it. One call of
+ * `smc` is one SMC instruction; it returns at completion and at every RPC, and nothing of the normal
+ * world is ever called from here. Throws TargetCrashError where the real one would panic.
+ */
+export class SecureWorld {
+  readonly core: Core;
+  readonly partitions: Partitions;
+
+  constructor(options: CoreOptions) {
+    this.core = new Core(options);
+    this.partitions = new Partitions(this.core);
+  }
+
+  /** x0..x7 in, x0..x3 out in place; x4..x7 keep the caller's values (SMC-11.3). */
+  smc(registers: Registers): void {
+    const fid = registers.get(0);
+    if (fid === PSCI_VERSION) {
+      registers.set(0, PSCI_1_1);
+      return;
+    }
+    const owner = ownerOf(fid);
+    if (owner < SMCCC.trustedOsFirst || owner > SMCCC.trustedOsLast) {
+      registers.set64(0, 0xffff_ffff_ffff_ffffn);
+      return;
+    }
+    if (isFastCall(fid)) this.#fast(registers);
+    else this.#yielding(registers, fid);
+  }
+
+  #fast(registers: Registers): void {
+    let partition: Partition | undefined;
+    if (!this.core.build.virtualization || registers.get64(7) !== 0n) {
+      partition = this.partitions.select(registers.get(7));
+      if (partition === undefined) {
+        registers.set(0, SMC_RETURN.ENOTAVAIL);
+        return;
+      }
+    }
+    fastCall(registers, this.core.build, this.partitions, partition);
+  }
+
+  #yielding(registers: Registers, fid: number): void {
+    const partition = this.partitions.select(registers.get(7));
+    if (partition === undefined) {
+      registers.set(0, SMC_RETURN.ENOTAVAIL);
+      return;
+    }
+    let thread: Thread | undefined;
+    if (fid === OPTEE_SMC.RETURN_FROM_RPC) {
+      thread = this.#resume(partition, registers);
+      if (thread === undefined) {
+        registers.set(0, SMC_RETURN.ERESUME);
+        return;
+      }
+    } else {
+      thread = partition.allocateThread();
+      if (thread === undefined) {
+        registers.set(0, SMC_RETURN.ETHREAD_LIMIT);
+        return;
+      }
+      thread.body = standardCall(thread, fid, registers.get(1), registers.get(2), registers.get(3));
+    }
+    run(thread, registers);
+  }
+
+  /** The suspended thread that a3 names, made active with the reply (SMC-4.2). */
+  #resume(partition: Partition, registers: Registers): Thread | undefined {
+    const thread = partition.threads[registers.get(3)];
+    if (thread?.state !== "suspended") return undefined;
+    thread.state = "active";
+    if (thread.copyArgsOnReturn) {
+      thread.reply[0] = registers.get(1);
+      thread.reply[1] = registers.get(2);
+      thread.reply[2] = registers.get(4);
+      thread.reply[3] = registers.get(5);
+    }
+    return thread;
+  }
+}
+
+/** Runs the thread until it leaves the secure world, and says so in the registers. */
+function run(thread: Thread, registers: Registers): void {
+  const step = thread.body?.next();
+  if (step === undefined) {
+    registers.set(0, UNKNOWN_FUNCTION);
+    return;
+  }
+  if (step.done === true) {
+    thread.state = "free";
+    thread.body = undefined;
+    registers.set(0, step.value);
+    registers.set(1, 0);
+    registers.set(2, 0);
+    registers.set(3, 0);
+    return;
+  }
+  thread.state = "suspended";
+  registers.set(0, thread.exitCode);
+  registers.set(1, thread.exitA1);
+  registers.set(2, thread.exitA2);
+  registers.set(3, thread.index);
+}

@@ -1,0 +1,284 @@
+import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
+import type { Partition } from "./partition.ts";
+import type { TaParams } from "./param.ts";
+import {
+  type ClientIdentity,
+  nextSessionId,
+  type Outcome,
+  Session,
+  type SessionCalls,
+} from "./session.ts";
+import { TaContext } from "./ta-context.ts";
+import { loadUserTa } from "./ta-loader.ts";
+import { type EntryResult, TA_FLAG, TaPanic } from "./tas/ta.ts";
+import { TeeApi } from "./tas/tee-api.ts";
+import type { SecureTask, Thread } from "./thread.ts";
+
+const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
+const TRUSTED_APP = TEEC_ORIGIN.TEEC_ORIGIN_TRUSTED_APP;
+const fromTee = (result: number): Outcome => ({ result, origin: TEE });
+
+/** Opens a session of `client` in the list `open`. Gives its id, 0 unless the result is SUCCESS. */
+export function* openSession(
+  thread: Thread,
+  open: Session[],
+  uuid: string,
+  client: ClientIdentity,
+  timeoutMs: number,
+  params: TaParams,
+): SecureTask<Outcome & { readonly session: number }> {
+  const session = new Session(nextSessionId(open), client, thread);
+  open.push(session);
+  const found = yield* findContext(thread, session, uuid);
+  const context = session.context;
+  if (found !== TEEC.TEEC_SUCCESS || context === undefined) {
+    open.splice(open.indexOf(session), 1);
+    return { ...fromTee(found), session: 0 };
+  }
+  let outcome: Outcome;
+  if (yield* context.enter(thread)) {
+    outcome = yield* runOpen(thread, session, context, timeoutMs, params);
+    yield* context.leave(thread);
+  } else {
+    outcome = fromTee(TEEC.TEEC_ERROR_BUSY);
+  }
+  if (outcome.result !== TEEC.TEEC_SUCCESS) {
+    yield* endSession(thread, session, open);
+    return { ...outcome, session: 0 };
+  }
+  yield* putSession(thread, session);
+  return { ...outcome, session: session.id };
+}
+
+function* runOpen(
+  thread: Thread,
+  session: Session,
+  context: TaContext,
+  timeoutMs: number,
+  params: TaParams,
+): SecureTask<Outcome> {
+  if (context.panicked) return panicked(context);
+  const api = new TeeApi(session, context, CALLS);
+  session.api = api;
+  startTimeout(session, context, timeoutMs);
+  const { instance } = context;
+  let result: number = TEEC.TEEC_SUCCESS;
+  if (!context.created) {
+    result = yield* execute(thread, context, api, () => instance.create?.(api) ?? 0);
+    context.created = result === TEEC.TEEC_SUCCESS;
+  }
+  if (result === TEEC.TEEC_SUCCESS) {
+    result = yield* execute(thread, context, api, () => instance.open?.(api, params) ?? 0);
+  }
+  return context.panicked ? panicked(context) : { result, origin: TRUSTED_APP };
+}
+
+/** Invokes a command in a session of `open` (MSG-2). */
+export function* invokeCommand(
+  thread: Thread,
+  open: Session[],
+  id: number,
+  timeoutMs: number,
+  command: number,
+  params: TaParams,
+): SecureTask<Outcome> {
+  const session = yield* getSession(thread, open, id);
+  if (session === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  const outcome = yield* invokeInSession(thread, session, timeoutMs, command, params);
+  yield* putSession(thread, session);
+  return outcome;
+}
+
+function* invokeInSession(
+  thread: Thread,
+  session: Session,
+  timeoutMs: number,
+  command: number,
+  params: TaParams,
+): SecureTask<Outcome> {
+  const { context, api } = session;
+  if (context === undefined || api === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_STATE);
+  if (!(yield* context.enter(thread))) return fromTee(TEEC.TEEC_ERROR_BUSY);
+  let outcome: Outcome;
+  if (context.panicked) {
+    outcome = panicked(context);
+  } else {
+    startTimeout(session, context, timeoutMs);
+    const result = yield* execute(thread, context, api, () =>
+      context.instance.invoke(api, command, params),
+    );
+    outcome = context.panicked ? panicked(context) : { result, origin: TRUSTED_APP };
+  }
+  yield* context.leave(thread);
+  return outcome;
+}
+
+/** Closes a session of `open`; ITEM_NOT_FOUND when there is none with that id. */
+export function* closeSession(thread: Thread, open: Session[], id: number): SecureTask<number> {
+  const session = yield* getSession(thread, open, id);
+  if (session === undefined) return TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
+  yield* endSession(thread, session, open);
+  return TEEC.TEEC_SUCCESS;
+}
+
+/** Sets the cancel flag; BAD_PARAMETERS when there is no such session (MSG-2). */
+export function cancelCommand(open: readonly Session[], id: number): number {
+  const session = open.find((one) => one.id === id && !one.unlinked);
+  if (session === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
+  session.cancelled = true;
+  return TEEC.TEEC_SUCCESS;
+}
+
+function* findContext(thread: Thread, session: Session, uuid: string): SecureTask<number> {
+  const { partition } = thread;
+  const joined = yield* joinLoaded(thread, partition, session, uuid);
+  if (joined !== TEEC.TEEC_ERROR_ITEM_NOT_FOUND) return joined;
+  const pseudo = partition.core.pseudoTas.get(uuid);
+  if (pseudo !== undefined) {
+    const context = new TaContext(partition, pseudo, true, 0);
+    partition.contexts.push(context);
+    session.context = context;
+    return TEEC.TEEC_SUCCESS;
+  }
+  return yield* loadUserTa(thread, session, uuid);
+}
+
+function* joinLoaded(
+  thread: Thread,
+  partition: Partition,
+  session: Session,
+  uuid: string,
+): SecureTask<number> {
+  for (;;) {
+    const context = partition.contexts.find((one) => one.ta.uuid === uuid);
+    if (context === undefined) return TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
+    if (context.initializing) {
+      yield* partition.contextInitialized.wait(thread);
+      continue;
+    }
+    if (!context.has(TA_FLAG.SINGLE_INSTANCE)) return TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
+    if (!context.has(TA_FLAG.MULTI_SESSION) && context.references > 0) {
+      return TEEC.TEEC_ERROR_BUSY;
+    }
+    context.references += 1;
+    session.context = context;
+    return TEEC.TEEC_SUCCESS;
+  }
+}
+
+/** Runs TA code; a panic or a data abort marks the instance dead. */
+function* execute(
+  thread: Thread,
+  context: TaContext,
+  api: TeeApi,
+  entry: () => EntryResult | SecureTask | undefined,
+): SecureTask<number> {
+  api.enter(thread);
+  try {
+    const entered = entry();
+    if (typeof entered === "number") return entered;
+    const result = entered === undefined ? undefined : yield* entered;
+    return result ?? TEEC.TEEC_SUCCESS;
+  } catch (error) {
+    if (!(error instanceof TaPanic) && !(error instanceof RangeError)) throw error;
+    context.panicked = true;
+    thread.partition.core.print(`E/TC: ${context.ta.name}: ${error.message}`);
+    return TEEC.TEEC_ERROR_TARGET_DEAD;
+  } finally {
+    api.leave();
+  }
+}
+
+/** A panicked instance leaves the list, unless it is kept to remember that it crashed. */
+function panicked(context: TaContext): Outcome {
+  const kept =
+    context.has(TA_FLAG.SINGLE_INSTANCE) &&
+    context.has(TA_FLAG.INSTANCE_KEEP_ALIVE) &&
+    context.has(TA_FLAG.INSTANCE_KEEP_CRASHED);
+  if (!kept) context.unlist();
+  return fromTee(TEEC.TEEC_ERROR_TARGET_DEAD);
+}
+
+function* getSession(
+  thread: Thread,
+  open: readonly Session[],
+  id: number,
+): SecureTask<Session | undefined> {
+  const session = open.find((one) => one.id === id);
+  if (session === undefined || session.unlinked) return undefined;
+  session.references += 1;
+  while (session.lockedBy !== undefined && !session.unlinked) {
+    yield* session.unlocked.wait(thread);
+  }
+  if (session.unlinked) {
+    yield* dropReference(thread, session);
+    return undefined;
+  }
+  session.lockedBy = thread;
+  return session;
+}
+
+function* putSession(thread: Thread, session: Session): SecureTask {
+  if (session.lockedBy === thread) {
+    session.lockedBy = undefined;
+    yield* session.unlocked.signal(thread);
+  }
+  yield* dropReference(thread, session);
+}
+
+function* dropReference(thread: Thread, session: Session): SecureTask {
+  session.references -= 1;
+  if (session.references === 1) yield* session.idle.signal(thread);
+}
+
+/** Closes what `thread` holds locked: the TA's close entry, then the session, then the instance. */
+function* endSession(thread: Thread, session: Session, open: Session[]): SecureTask {
+  const { context, api } = session;
+  if (context === undefined) return;
+  if (context.panicked) {
+    yield* unlink(thread, session, open);
+  } else {
+    const entered = yield* context.enter(thread);
+    session.cancelAtMs = Number.POSITIVE_INFINITY;
+    if (api !== undefined && context.created) {
+      yield* execute(thread, context, api, () => context.instance.close?.(api));
+    }
+    yield* unlink(thread, session, open);
+    if (entered) yield* context.leave(thread);
+  }
+  context.references -= 1;
+  const keepAlive =
+    context.has(TA_FLAG.SINGLE_INSTANCE) && context.has(TA_FLAG.INSTANCE_KEEP_ALIVE);
+  const keepCrashed = keepAlive && context.has(TA_FLAG.INSTANCE_KEEP_CRASHED);
+  if (context.references > 0 || (keepAlive && !(context.panicked && !keepCrashed))) return;
+  context.unlist();
+  yield* destroyContext(thread, context);
+}
+
+function* unlink(thread: Thread, session: Session, open: Session[]): SecureTask {
+  session.unlinked = true;
+  yield* session.unlocked.broadcast(thread);
+  while (session.references > 1) yield* session.idle.wait(thread);
+  open.splice(open.indexOf(session), 1);
+}
+
+/** Ends an instance: sessions that it opened are closed and its RAM is free again. */
+export function* destroyContext(thread: Thread, context: TaContext): SecureTask {
+  if (!context.panicked) context.instance.destroy?.();
+  for (const session of Array.from(context.openSessions)) {
+    session.lockedBy = thread;
+    session.references += 1;
+    yield* endSession(thread, session, context.openSessions);
+  }
+  context.partition.giveTaRam(context.ram);
+}
+
+function startTimeout(session: Session, context: TaContext, timeoutMs: number): void {
+  session.cancelAtMs =
+    timeoutMs === 0xffff_ffff
+      ? Number.POSITIVE_INFINITY
+      : context.partition.core.nowMs() + timeoutMs;
+}
+
+/** What TAs may do with sessions of their own. */
+const CALLS: SessionCalls = { openSession, invokeCommand, closeSession };

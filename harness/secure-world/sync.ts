@@ -1,0 +1,77 @@
+import { NOTIFICATION_OP, RPC_CMD } from "../optee-abi/index.ts";
+import { rpcCommand, rpcValue } from "./rpc.ts";
+import type { SecureTask, Thread } from "./thread.ts";
+
+interface Waiter {
+  readonly thread: Thread;
+  done: boolean;
+}
+
+/**
+ * A condition variable of the core: a thread that has to wait leaves the secure world with a
+ * NOTIFICATION RPC and is let in again when another thread sends its value (MSG-3, command 4).
+ */
+export class SecureCondition {
+  readonly #waiters: Waiter[] = [];
+
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
+  /** Waits once. May end without a signal: the normal world decides when to come back. */
+  *wait(thread: Thread): SecureTask {
+    const waiter = { thread, done: false };
+    this.#waiters.push(waiter);
+    yield* notify(thread, NOTIFICATION_OP.WAIT, thread);
+    const index = this.#waiters.indexOf(waiter);
+    if (index >= 0) this.#waiters.splice(index, 1);
+  }
+
+  /** Lets the first waiter in, if there is one. */
+  *signal(thread: Thread): SecureTask {
+    const waiter = this.#waiters.find((one) => !one.done);
+    if (waiter === undefined) return;
+    waiter.done = true;
+    yield* notify(thread, NOTIFICATION_OP.SEND, waiter.thread);
+  }
+
+  *broadcast(thread: Thread): SecureTask {
+    for (const waiter of Array.from(this.#waiters)) {
+      if (waiter.done) continue;
+      waiter.done = true;
+      yield* notify(thread, NOTIFICATION_OP.SEND, waiter.thread);
+    }
+  }
+}
+
+/** A read/write mutex: many readers or one writer; a waiting writer does not hold readers back. */
+export class SecureRwMutex {
+  /** Readers inside, or -1 with a writer inside. */
+  #state = 0;
+  readonly #changed = new SecureCondition();
+
+  *writeLock(thread: Thread): SecureTask {
+    while (this.#state !== 0) yield* this.#changed.wait(thread);
+    this.#state = -1;
+  }
+
+  *readLock(thread: Thread): SecureTask {
+    while (this.#state < 0) yield* this.#changed.wait(thread);
+    this.#state += 1;
+  }
+
+  *writeUnlock(thread: Thread): SecureTask {
+    this.#state = 0;
+    yield* this.#changed.broadcast(thread);
+  }
+
+  *readUnlock(thread: Thread): SecureTask {
+    this.#state -= 1;
+    if (this.#state === 0) yield* this.#changed.broadcast(thread);
+  }
+}
+
+function* notify(thread: Thread, operation: number, whom: Thread): SecureTask {
+  const value = thread.partition.core.syncNotificationBase + whom.index;
+  yield* rpcCommand(thread, RPC_CMD.NOTIFICATION, [rpcValue("in", operation, value, 0)]);
+}

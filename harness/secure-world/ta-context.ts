@@ -1,0 +1,88 @@
+import type { Partition } from "./partition.ts";
+import type { Session } from "./session.ts";
+import { SecureCondition } from "./sync.ts";
+import { TA_FLAG, type TaInstance, type TrustedApplication } from "./tas/ta.ts";
+import type { SecureTask, Thread } from "./thread.ts";
+
+/** A TA instance as the manager keeps it: who uses it, whether it runs, whether it died. */
+export class TaContext {
+  readonly partition: Partition;
+  readonly ta: TrustedApplication;
+  readonly instance: TaInstance;
+  readonly isPseudo: boolean;
+  /** Sessions that this TA opened to others. */
+  readonly openSessions: Session[] = [];
+  /** Secure RAM that it occupies, in bytes. */
+  readonly ram: number;
+  references = 1;
+  initializing: boolean;
+  created = false;
+  panicked = false;
+  releasing = false;
+  #busy = false;
+  readonly #free = new SecureCondition();
+
+  constructor(partition: Partition, ta: TrustedApplication, isPseudo: boolean, ram: number) {
+    this.partition = partition;
+    this.ta = ta;
+    this.instance = ta.instantiate();
+    this.isPseudo = isPseudo;
+    this.ram = ram;
+    this.initializing = !isPseudo;
+  }
+
+  has(flag: number): boolean {
+    return (this.ta.flags & flag) !== 0;
+  }
+
+  /**
+   * Waits until `thread` may execute in this instance. False when waiting would be a deadlock: the
+   * thread already holds the single-instance lock and the instance is busy.
+   */
+  *enter(thread: Thread): SecureTask<boolean> {
+    if (this.has(TA_FLAG.CONCURRENT)) return true;
+    const { partition } = this;
+    if (this.has(TA_FLAG.SINGLE_INSTANCE)) {
+      while (partition.singleInstance !== undefined && partition.singleInstance.thread !== thread) {
+        yield* partition.singleInstanceFree.wait(thread);
+      }
+      const depth = (partition.singleInstance?.depth ?? 0) + 1;
+      partition.singleInstance = { thread, depth };
+    }
+    if (partition.singleInstance?.thread === thread) {
+      if (this.#busy) {
+        if (this.has(TA_FLAG.SINGLE_INSTANCE)) yield* this.#leaveSingleInstance(thread);
+        return false;
+      }
+    } else {
+      while (this.#busy) yield* this.#free.wait(thread);
+    }
+    this.#busy = true;
+    return true;
+  }
+
+  *leave(thread: Thread): SecureTask {
+    if (this.has(TA_FLAG.CONCURRENT)) return;
+    this.#busy = false;
+    yield* this.#free.signal(thread);
+    if (this.has(TA_FLAG.SINGLE_INSTANCE)) yield* this.#leaveSingleInstance(thread);
+  }
+
+  *#leaveSingleInstance(thread: Thread): SecureTask {
+    const { partition } = this;
+    const held = partition.singleInstance;
+    if (held === undefined) return;
+    held.depth -= 1;
+    if (held.depth > 0) return;
+    partition.singleInstance = undefined;
+    yield* partition.singleInstanceFree.signal(thread);
+  }
+
+  /** Takes the instance out of the list of those that new sessions may join. */
+  unlist(): void {
+    if (this.releasing) return;
+    this.releasing = true;
+    const index = this.partition.contexts.indexOf(this);
+    if (index >= 0) this.partition.contexts.splice(index, 1);
+  }
+}

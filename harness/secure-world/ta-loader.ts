@@ -1,0 +1,75 @@
+import { uuidOctets } from "../base/index.ts";
+import { RPC_CMD, TEEC } from "../optee-abi/index.ts";
+import {
+  allocatePayload,
+  freePayload,
+  rpcCommand,
+  rpcMemref,
+  rpcNull,
+  rpcOctets,
+  rpcWord,
+} from "./rpc.ts";
+import type { Session } from "./session.ts";
+import { checkTaVersion, secureStorageHasTa } from "./storage/ta-store.ts";
+import { TaContext } from "./ta-context.ts";
+import { type VerifiedImage, verifyTaImage } from "./tas/image.ts";
+import type { SecureTask, Thread } from "./thread.ts";
+
+type Loaded =
+  | { readonly result: 0; readonly image: VerifiedImage }
+  | { readonly result: Exclude<number, 0>; readonly image: undefined };
+
+/**
+ * Loads a user TA into a new instance for `session`: asks the secure-storage TA store first, then the
+ * normal world (LOAD_TA twice, MSG-3.7), verifies the image and its version.
+ */
+export function* loadUserTa(thread: Thread, session: Session, uuid: string): SecureTask<number> {
+  const { partition } = thread;
+  const ta = partition.core.userTas.get(uuid);
+  // The name of the code is known only after loading; until then a placeholder keeps others waiting.
+  const waiting = ta === undefined ? undefined : new TaContext(partition, ta, false, ramOf(ta));
+  if (waiting !== undefined) partition.contexts.push(waiting);
+  const loaded = yield* load(thread, uuid);
+  let result = loaded.result;
+  if (result === TEEC.TEEC_SUCCESS && waiting === undefined) {
+    // A genuine image whose code this model does not have.
+    result = TEEC.TEEC_ERROR_NOT_SUPPORTED;
+  }
+  if (waiting === undefined) return result;
+  if (result === TEEC.TEEC_SUCCESS && !partition.takeTaRam(waiting.ram)) {
+    result = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
+  }
+  waiting.initializing = false;
+  if (result === TEEC.TEEC_SUCCESS) session.context = waiting;
+  else waiting.unlist();
+  yield* partition.contextInitialized.broadcast(thread);
+  return result;
+}
+
+const PAGE = 4096;
+const ramOf = (ta: { imageSize: number; stackSize: number; dataSize: number }): number =>
+  Math.ceil((ta.imageSize + ta.stackSize + ta.dataSize) / PAGE) * PAGE;
+
+const failed = (result: number): Loaded => ({ result, image: undefined });
+
+function* load(thread: Thread, uuid: string): SecureTask<Loaded> {
+  const stored = yield* secureStorageHasTa(thread, uuid);
+  if (stored) return failed(TEEC.TEEC_ERROR_NOT_SUPPORTED);
+  const name = rpcOctets(uuidOctets(uuid));
+  const query = rpcNull("out");
+  const first = yield* rpcCommand(thread, RPC_CMD.LOAD_TA, [name, query]);
+  if (first !== TEEC.TEEC_SUCCESS) return failed(first);
+  const size = rpcWord(query, 1);
+  const payload = yield* allocatePayload(thread, size);
+  if (payload === undefined) return failed(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
+  const target = rpcMemref("out", payload, size);
+  const second = yield* rpcCommand(thread, RPC_CMD.LOAD_TA, [name, target]);
+  // Copied before it is looked at: the normal world could change it between check and use.
+  const bytes = second === TEEC.TEEC_SUCCESS ? payload.pages.read(0, size) : undefined;
+  yield* freePayload(thread, payload);
+  if (bytes === undefined) return failed(second);
+  const image = verifyTaImage(bytes);
+  if (image === undefined || image.uuid !== uuid) return failed(TEEC.TEEC_ERROR_SECURITY);
+  const version = yield* checkTaVersion(thread, uuid, image.version);
+  return version === TEEC.TEEC_SUCCESS ? { result: 0, image } : failed(version);
+}
