@@ -89,7 +89,7 @@ export class IsolatedApt {
       throw new InfrastructureError(`apt cannot read Debian ${suite} from this mirror`, {
         where: mirror.uri,
         seen: reasonOf(first),
-        next: "Check the network and proxy, or give another mirror with --mirror",
+        next: nextFor(first, "Check the network and proxy, or give another mirror with --mirror"),
       });
     }
     for (const extra of more) {
@@ -147,11 +147,12 @@ export class IsolatedApt {
   }
 
   /**
-   * Downloads and verifies; `onFetch` is called with the name of each package that begins. Returns
-   * those that the mirror no longer has. Throws on any other failure.
+   * Downloads and verifies what `resolve` gave for `wanted`; `onFetch` is called with the name of
+   * each package that begins. Returns those that the mirror no longer has. Throws on any other failure.
    */
   async download(
     wanted: readonly string[],
+    resolved: readonly ResolvedPackage[],
     onFetch: (name: string) => void,
   ): Promise<ResolvedPackage[]> {
     const args = ["install", "--download-only", "--yes", ...wanted];
@@ -163,15 +164,18 @@ export class IsolatedApt {
       },
     });
     if (result.exitCode === 0) return [];
-    const lost = lostFiles(result).flatMap((file) => {
-      const match = /^([^_]+)_([^_]+)_[^_]+\.deb$/.exec(file);
-      const [, name = "", version = ""] = match ?? [];
-      return name === "" ? [] : [{ name, version: withEpoch(version) }];
-    });
+    const files = lostFiles(result);
+    // File names in the archive leave the epoch out.
+    const lost = resolved.filter(({ name, version }) =>
+      files.some((file) => file.startsWith(`${name}_${version.replace(/^\d+:/, "")}_`)),
+    );
     if (lost.length > 0) return lost;
     throw new InfrastructureError("downloading the packages failed", {
       seen: reasonOf(result),
-      next: nextFor(result),
+      next: nextFor(
+        result,
+        "Check the network and the mirror, then run the command again: what is complete is kept",
+      ),
     });
   }
 
@@ -182,14 +186,6 @@ export class IsolatedApt {
     cwd?: string,
   ): Promise<CommandResult> {
     return await this.#apt(program, args, cwd);
-  }
-
-  /** Fetches one file with apt's own transport and checks its SHA-256; false if that failed. */
-  async fetch(uri: string, target: string, sha256: string): Promise<boolean> {
-    const helper = "/usr/lib/apt/apt-helper";
-    const args = ["download-file", uri, target, `SHA256:${sha256}`];
-    const result = await run(helper, args, this.#commandOptions());
-    return result.exitCode === 0;
   }
 
   /** Removes downloaded packages other than `kept` (file names). */
@@ -248,6 +244,8 @@ Dir "${root}";
 Dir::State "${root}/state";
 Dir::State::status "${root}/status";
 Dir::Cache "${root}/cache";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
 Dir::Etc "${root}/etc";
 Dir::Etc::trusted "/dev/null";
 Dir::Etc::trustedparts "/dev/null";
@@ -261,6 +259,7 @@ APT::Install-Suggests "false";
 APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 Acquire::Languages "none";
+Acquire::GzipIndexes "true";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 `;
@@ -285,15 +284,6 @@ export function lostFiles(result: CommandResult): string[] {
   );
 }
 
-/** Apt writes the epoch's colon as `%3a` in file names. */
-const withEpoch = (version: string): string => version.replace(/%3a/i, ":");
-
-/** The file name that apt gives a downloaded package. */
-export function archiveName(entry: IndexedPackage): string {
-  const quoted = entry.version.replaceAll(":", "%3a");
-  return `${entry.name}_${quoted}_${entry.architecture}.deb`;
-}
-
 function reasonOf(result: CommandResult): string {
   const unmet = result.stdout.split("unmet dependencies:")[1];
   if (unmet !== undefined) return unmet.trim().replaceAll(/\s+/g, " ");
@@ -301,8 +291,14 @@ function reasonOf(result: CommandResult): string {
   return errors.length > 0 ? errors.slice(0, 4).join(" | ") : lastLines(result, 4);
 }
 
-function nextFor(result: CommandResult): string {
+function nextFor(result: CommandResult, otherwise: string): string {
   return /No space left on device|enough free space/.test(result.stderr)
     ? "The disk is full: make room, or set LOCKSTEP_CACHE to a folder on another disk"
-    : "Check the network and the mirror, then run the command again: what is complete is kept";
+    : otherwise;
+}
+
+/** The file name that apt gives a downloaded package. */
+export function archiveName(entry: IndexedPackage): string {
+  const quoted = entry.version.replaceAll(":", "%3a");
+  return `${entry.name}_${quoted}_${entry.architecture}.deb`;
 }

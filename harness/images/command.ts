@@ -21,6 +21,9 @@ export interface CommandResult {
 /** Longest text kept of either stream, in characters; package indexes stay below it by far. */
 const KEPT = 64 * 1024 * 1024;
 
+/** Exit code of setpriv(1) when the program is not there. */
+const EXEC_FAILED = 127;
+
 /**
  * Runs a host program to its end in a process group of its own; a non-zero exit is not an error.
  * When `abort` fires the whole group is ended and InterruptedError is thrown.
@@ -47,7 +50,8 @@ async function attend(
   log: FileHandle | undefined,
 ): Promise<CommandResult> {
   return await new Promise<CommandResult>((resolve, reject) => {
-    const child = spawn(program, [...args], {
+    // The program ends when this process does, however that dies: nothing works on behind a later run.
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", program, ...args], {
       cwd: options.cwd,
       env: { ...options.env, LC_ALL: "C.UTF-8", LANGUAGE: "" },
       stdio: ["ignore", "pipe", "pipe"],
@@ -85,23 +89,26 @@ async function attend(
         for (const line of lines) options.onLine(line);
       });
     }
-    child.on("error", (error: NodeJS.ErrnoException) => {
+    child.on("error", (error) => {
       finish();
-      const reason = error.code === "ENOENT" ? "it is not there" : error.message;
-      reject(
-        new InfrastructureError(`${program} cannot be started: ${reason}`, {
-          next: "Run `lockstep doctor` to see what is missing",
-          cause: error,
-        }),
-      );
+      reject(cannotStart("setpriv", error.message));
     });
     child.on("close", (code) => {
       finish();
       written.then(() => {
         if (options.abort.aborted) reject(new InterruptedError(`stopped while ${program} ran`));
-        else resolve({ exitCode: code ?? 128, ...text });
+        else if (code === EXEC_FAILED && text.stderr.startsWith("setpriv: ")) {
+          reject(cannotStart(program, text.stderr.trim()));
+        } else resolve({ exitCode: code ?? 128, ...text });
       }, reject);
     });
+  });
+}
+
+function cannotStart(program: string, seen: string): InfrastructureError {
+  return new InfrastructureError(`${program} cannot be started`, {
+    seen,
+    next: "Run `lockstep doctor` to see what is missing",
   });
 }
 

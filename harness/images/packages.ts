@@ -22,11 +22,15 @@ export interface Inputs {
   debOf(entry: PackageRecord): string;
 }
 
-/** Resolves, downloads and checks the packages and the source of a recipe. `aptRoot` must be locked. */
+/**
+ * Resolves, downloads and checks the packages and the source of a recipe. `aptRoot` must be locked;
+ * `keyring` replaces Debian's.
+ */
 export async function gatherInputs(
   recipe: Recipe,
   aptRoot: string,
   options: PrepareOptions,
+  keyring?: string,
 ): Promise<Inputs> {
   const apt = await IsolatedApt.create({
     root: aptRoot,
@@ -35,6 +39,7 @@ export async function gatherInputs(
     assumed: recipe.packages.assumed,
     env: options.env,
     abort: options.abort,
+    ...(keyring !== undefined && { keyring }),
   });
   const notes: string[] = [];
   const suites = await updateFromAny(apt, options, notes);
@@ -110,7 +115,7 @@ async function download(
     );
     const inRootfs = new Set((await apt.resolve(rootfsWanted)).map((each) => each.name));
     let fetched = 0;
-    const lost = await apt.download([...wanted, ...pinned], (name) => {
+    const lost = await apt.download([...wanted, ...pinned], all, (name) => {
       fetched += 1;
       progress.count(Math.min(fetched, all.length), all.length, name);
     });

@@ -2,6 +2,7 @@ import path from "node:path";
 import { cacheDir, InfrastructureError, InterruptedError } from "../base/index.ts";
 import { buildImage } from "./build.ts";
 import { sha256 } from "./hash.ts";
+import { chooseMirrors } from "./mirror.ts";
 import { withLock } from "./lock.ts";
 import type { PreparedImage, PrepareOptions } from "./model.ts";
 import { gatherInputs, type Inputs } from "./packages.ts";
@@ -27,6 +28,7 @@ export async function prepareImage(name: string, options: PrepareOptions): Promi
   const known = fresh ? undefined : await find();
   if (known !== undefined) return known;
   await requireTools(env);
+  await chooseMirrors(options.mirror, env);
   try {
     const lock = path.join(imagesRoot(env), `${name}.lock`);
     return await withLock(lock, waiting(options, `image ${name}`), async () => {

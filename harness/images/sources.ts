@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { access, readdir, rm } from "node:fs/promises";
 import path from "node:path";
 import { InfrastructureError } from "../base/index.ts";
 import { type IsolatedApt, lostFiles } from "./apt.ts";
@@ -48,22 +48,12 @@ export async function downloadSource(
     notes.push(`source ${name} ${each.version} has left the archive (404: ${lost.join(", ")})`);
   }
   for (const each of versions) {
-    const uris = await apt.apt(
-      "get",
-      ["source", "--print-uris", `${name}=${each.version}`],
-      folder,
-    );
+    // apt has fetched and verified the other files of a source, although one was missing.
     const upstream = Object.entries(each.files).find(([file]) => file.includes(".orig.tar."));
-    if (upstream === undefined) continue;
+    if (upstream === undefined || !(await isThere(path.join(folder, upstream[0])))) continue;
     const [file, sha256] = upstream;
-    const uri = new RegExp(`^'([^']+)' ${escape(file)} `, "m").exec(uris.stdout)?.[1];
-    if (uri === undefined) continue;
-    if (await apt.fetch(uri, path.join(folder, file), sha256)) {
-      notes.push(
-        `source ${name}: upstream tarball of ${each.version} used without Debian's patches`,
-      );
-      return await record(name, { ...each, files: { [file]: sha256 } }, folder, false, notes);
-    }
+    notes.push(`source ${name}: upstream tarball of ${each.version} used without Debian's patches`);
+    return await record(name, { ...each, files: { [file]: sha256 } }, folder, false, notes);
   }
   throw new InfrastructureError(`no version of the source package ${name} can be downloaded`, {
     seen: notes.join("; ") || "the index has none",
@@ -89,6 +79,9 @@ async function record(
     }
   }
   const { version, files } = source;
+  for (const file of await readdir(folder)) {
+    if (!(file in files)) await rm(path.join(folder, file), { force: true });
+  }
   return { record: { name, version, files, patched }, folder, notes };
 }
 
@@ -146,4 +139,9 @@ export async function unpackSource(
   await mustRun(what, "tar", [...args, path.join(source.folder, tarball)], options);
 }
 
-const escape = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+async function isThere(file: string): Promise<boolean> {
+  return await access(file).then(
+    () => true,
+    () => false,
+  );
+}

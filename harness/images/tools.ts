@@ -36,6 +36,7 @@ const TOOLS: readonly RequiredTool[] = [
     why: "TF-A's fiptool is compiled against it",
   },
   { tool: "flock", debianPackage: "util-linux", why: "keeps two builds apart" },
+  { tool: "setpriv", debianPackage: "util-linux", why: "ends programs with their starter" },
   {
     tool: "/usr/share/keyrings/debian-archive-keyring.gpg",
     debianPackage: "debian-archive-keyring",
@@ -62,7 +63,7 @@ export async function requireTools(env: NodeJS.ProcessEnv): Promise<void> {
   const missing = await missingTools(env);
   if (missing.length === 0) return;
   const list = missing.map((each) => `${each.tool} (${each.why})`).join(", ");
-  throw new InfrastructureError(`this host lacks what preparing an image needs: ${list}`, {
+  throw new InfrastructureError(`this host lacks what preparing an image needs: ${list}.`, {
     next: `Install it with: ${installLine(missing)}`,
   });
 }

@@ -1,0 +1,65 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { expect, test } from "@jest/globals";
+import { BoardFileError, packageRoot, UsageError } from "../base/index.ts";
+import { imageNames, loadRecipe } from "./recipe.ts";
+
+test("every recipe of the project loads, with all variables replaced", async () => {
+  const names = await imageNames();
+  expect(names).toContain("qemu-virt");
+  for (const name of names) {
+    const { recipe, sources } = await loadRecipe(name);
+    expect(JSON.stringify(recipe)).not.toContain("${");
+    expect(recipe.rootfs.files.every((file) => sources.has(file.source))).toBe(true);
+  }
+});
+
+test("a recipe based on another differs from it only in what it says itself", async () => {
+  const [plain, hyp] = await Promise.all([loadRecipe("qemu-virt"), loadRecipe("qemu-virt-hyp")]);
+  expect(hyp.hash).not.toBe(plain.hash);
+  const firmware = JSON.stringify(hyp.recipe.firmware).replaceAll("-virtualized", "");
+  expect(firmware).toBe(JSON.stringify(plain.recipe.firmware));
+  expect(hyp.recipe.packages).toEqual(plain.recipe.packages);
+});
+
+test("an unknown image is a usage error that names those there are", async () => {
+  const error = await loadRecipe("../qemu-virt").catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(UsageError);
+  expect(error).toMatchObject({ expected: expect.stringContaining("qemu-virt") as unknown });
+});
+
+test("a wrong recipe is refused with its file and what was expected", async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), "lockstep-recipes-"));
+  try {
+    const write = async (name: string, text: string): Promise<void> => {
+      await mkdir(path.join(dir, name));
+      await writeFile(path.join(dir, name, "recipe.yaml"), text);
+    };
+    await write("yaml", "a: [1");
+    await write("list", "- a");
+    await write("own-base", "base: own-base");
+    await write("thin", "description: only this");
+    for (const name of ["yaml", "list", "own-base", "thin"]) {
+      const error = await loadRecipe(name, dir).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(BoardFileError);
+      expect(error).toMatchObject({ where: path.join(dir, name, "recipe.yaml") });
+    }
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test("the hash of a recipe follows its files", async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), "lockstep-recipes-"));
+  try {
+    const { cp } = await import("node:fs/promises");
+    await cp(path.join(packageRoot, "boards", "images"), dir, { recursive: true });
+    const before = await loadRecipe("qemu-virt", dir);
+    await writeFile(path.join(dir, "qemu-virt", "init"), "#!/bin/busybox sh\n");
+    const after = await loadRecipe("qemu-virt", dir);
+    expect(after.hash).not.toBe(before.hash);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
