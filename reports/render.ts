@@ -1,7 +1,13 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { InfrastructureError } from "../harness/base/index.ts";
-import { type BundleReader, writeError, writeFileAtomic } from "../harness/run/index.ts";
+import {
+  type BundleReader,
+  streamFileAtomic,
+  writeError,
+  writeFileAtomic,
+} from "../harness/run/index.ts";
+import { writeHtml } from "./html/page.ts";
 import { renderJunit } from "./junit.ts";
 import { renderTap } from "./tap.ts";
 
@@ -9,6 +15,7 @@ import { renderTap } from "./tap.ts";
 export const REPORT_FILES = {
   junit: "junit.xml",
   tap: "results.tap",
+  html: "report.html",
 } as const;
 export type ReportFormat = keyof typeof REPORT_FILES;
 export const FORMATS = Object.keys(REPORT_FILES) as ReportFormat[];
@@ -18,6 +25,8 @@ type Renderer = (reader: BundleReader, file: string) => Promise<void>;
 const RENDERERS: Readonly<Record<ReportFormat, Renderer>> = {
   junit: async (reader, file) => writeFileAtomic(file, await renderJunit(reader)),
   tap: async (reader, file) => writeFileAtomic(file, await renderTap(reader)),
+  html: async (reader, file) =>
+    await streamFileAtomic(file, async (write) => await writeHtml(reader, write)),
 };
 
 /** Writes reports of a bundle to `dir`; returns their paths. Throws InfrastructureError when the disk refuses. */

@@ -49,12 +49,12 @@ export function verdictOf(info: RunInfo, results: Results): Verdict {
   const [tone, word] = died
     ? (["open", "Incomplete"] as const)
     : (known ?? (["open", `Ended with ${code}`] as const));
-  const counts = countStatuses(results.cases);
-  const total = results.cases.length;
-  const targets = new Set(results.cases.map((one) => one.target)).size;
-  const boards = targets === 1 ? "1 target" : `${targets} targets`;
-  const ran =
-    total === 0 ? "No case ran" : `${total} cases on ${boards}: ${describeCounts(counts)}`;
+  const targets = [...new Set(results.cases.map((one) => one.target))].toReversed();
+  const parts = targets.map((target) => {
+    const cases = results.cases.filter((one) => one.target === target);
+    return `${target}: ${describeCounts(countStatuses(cases))}`;
+  });
+  const ran = parts.length === 0 ? "No case ran" : parts.join(". ");
   const ending = died
     ? ". The run was ended from outside; what it left behind is shown."
     : info.state === "incomplete"

@@ -63,6 +63,42 @@ export function writeFileAtomic(file: string, data: string | Uint8Array): void {
   }
 }
 
+/** Buffered text up to this many characters. */
+const TEXT_BUFFER = 256 * 1024;
+
+/** The same for a text that is too large to be held: written piece by piece, seen as a whole or not at all. */
+export async function streamFileAtomic(
+  file: string,
+  produce: (write: (text: string) => void) => Promise<void>,
+): Promise<void> {
+  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.tmp`);
+  let pending: string[] = [];
+  let size = 0;
+  try {
+    const fd = openSync(temporary, "w", 0o644);
+    try {
+      const drain = (): void => {
+        writeAll(fd, Buffer.from(pending.join(""), "utf8"));
+        pending = [];
+        size = 0;
+      };
+      await produce((text) => {
+        pending.push(text);
+        size += text.length;
+        if (size >= TEXT_BUFFER) drain();
+      });
+      drain();
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
 /** A file that only grows, buffered in memory until `drain`, with a running digest. */
 export class AppendFile {
   readonly #fd: number;
