@@ -23,6 +23,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/boards.ts"),
   },
   {
+    name: "doctor",
+    summary: "say what is missing, what is wrong and how to mend it",
+    group: SETUP,
+    load: () => import("./commands/doctor.ts"),
+  },
+  {
     name: "prepare",
     summary: "make the reference image that a board boots",
     group: SETUP,

@@ -35,7 +35,9 @@ export async function describeCommands(context: CliContext): Promise<Described[]
     });
     for (const sub of command.commands) walk(sub, `${path} ${sub.name()}`);
   };
-  for (const entry of COMMANDS) walk(await buildCommand(entry, context), entry.name);
+  for (const entry of COMMANDS) {
+    walk((await buildCommand(entry, context)).description(entry.summary), entry.name);
+  }
   const names = COMMANDS.map(({ name }) => name);
   return [
     {

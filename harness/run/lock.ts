@@ -35,9 +35,19 @@ export async function acquireBoardLock(board: string, options: LockOptions): Pro
   return await acquireLock(`board ${board}`, options);
 }
 
+/** Who holds a board's lock, as a sentence, or undefined where it is free. Takes nothing. */
+export async function boardLockHolder(
+  board: string,
+  options: Pick<LockOptions, "runtimeDir">,
+): Promise<string | undefined> {
+  const holder = readHolder(notePath(options.runtimeDir, `board ${board}`));
+  if (holder === undefined || !lives(holder)) return undefined;
+  return `process ${holder.pid} (${holder.command}) has held it since ${holder.since}`;
+}
+
 /** The same for anything that only one process may use at a time; `what` names it in messages. */
 export async function acquireLock(what: string, options: LockOptions): Promise<Lock> {
-  const note = path.join(options.runtimeDir, `${what.replaceAll(/[^\w.-]/g, "-")}.lock`);
+  const note = notePath(options.runtimeDir, what);
   mkdirSync(options.runtimeDir, { recursive: true, mode: 0o700 });
   const server = await bind(socketName(options.runtimeDir, what));
   const holder = readHolder(note);
@@ -59,6 +69,10 @@ export async function acquireLock(what: string, options: LockOptions): Promise<L
       await close(server);
     },
   };
+}
+
+function notePath(dir: string, what: string): string {
+  return path.join(dir, `${what.replaceAll(/[^\w.-]/g, "-")}.lock`);
 }
 
 function socketName(runtimeDir: string, what: string): string {
