@@ -22,12 +22,18 @@ export interface PinRecord {
 }
 
 export const FRAMES_PER_CHUNK = 512;
+/** The largest number of pins on one frame. */
+export const MAX_PINS = 0xffff;
 
 /** Book-keeping of 512 frames (2 MiB); `owners` is there only while they differ. */
 export class FrameChunk {
   owner: OwnerId = NOBODY;
   owners: Uint32Array | undefined;
-  readonly pins = new Uint16Array(FRAMES_PER_CHUNK);
+  pins: Uint16Array | undefined;
+
+  pinsOf(index: number): number {
+    return this.pins?.[index] ?? 0;
+  }
 
   ownerOf(index: number): OwnerId {
     return this.owners === undefined ? this.owner : (this.owners[index] ?? NOBODY);
@@ -83,11 +89,10 @@ export class Frames {
   }
 
   pins(frame: number): number {
-    return this.#peek(frame)?.pins[frame & 511] ?? 0;
+    return this.#peek(frame)?.pinsOf(frame & 511) ?? 0;
   }
 
-  /** The chunk that holds `frame`, for hot paths that count pins themselves. */
-  chunk(frame: number): FrameChunk {
+  #chunk(frame: number): FrameChunk {
     const key = frame >>> 9;
     if (key === this.#lastKey && this.#lastChunk !== undefined) return this.#lastChunk;
     let chunk = this.#chunks.get(key);
@@ -124,7 +129,7 @@ export class Frames {
         if (
           known.owner === NOBODY &&
           known.owners === undefined &&
-          known.pins.every((n) => n === 0)
+          (known.pins === undefined || known.pins.every((n) => n === 0))
         ) {
           known.owner = owner;
           return first;
@@ -146,7 +151,7 @@ export class Frames {
     if (chunk === undefined) return true;
     return (
       chunk.ownerOf(frame & 511) === NOBODY &&
-      chunk.pins[frame & 511] === 0 &&
+      chunk.pinsOf(frame & 511) === 0 &&
       !this.#waiting.has(frame)
     );
   }
@@ -167,21 +172,28 @@ export class Frames {
     this.#settle(frame);
   }
 
-  pin(frame: number): void {
-    const pins = this.chunk(frame).pins;
-    const index = frame & 511;
-    const count = pins[index] ?? 0;
-    if (count === 0xffff) throw new RangeError(`frame ${frame} has 65,535 pins`);
-    pins[index] = count + 1;
+  /** The pin counts of the 512 frames around `frame`, for hot paths that count themselves. */
+  pinCounts(frame: number): Uint16Array {
+    return (this.#chunk(frame).pins ??= new Uint16Array(FRAMES_PER_CHUNK));
+  }
+
+  /** Adds one pin; false, and nothing changed, when the frame has 65,535 of them. */
+  pin(frame: number): boolean {
+    const pins = this.pinCounts(frame);
+    const count = pins[frame & 511] ?? 0;
+    if (count === MAX_PINS) return false;
+    pins[frame & 511] = count + 1;
+    return true;
   }
 
   /** Drops one pin. Throws RangeError when the frame has none: a reference was dropped twice. */
   unpin(frame: number): void {
-    const chunk = this.chunk(frame);
+    const chunk = this.#chunk(frame);
     const index = frame & 511;
-    const count = chunk.pins[index] ?? 0;
-    if (count === 0) throw new RangeError(`frame ${frame} is not pinned`);
-    chunk.pins[index] = count - 1;
+    const pins = chunk.pins;
+    const count = pins?.[index] ?? 0;
+    if (pins === undefined || count === 0) throw new RangeError(`frame ${frame} is not pinned`);
+    pins[index] = count - 1;
     if (count === 1 && chunk.ownerOf(index) === NOBODY) this.#settle(frame);
   }
 
@@ -204,7 +216,7 @@ export class Frames {
   pinnedFrames(): number {
     let total = 0;
     for (const chunk of this.#chunks.values()) {
-      for (const count of chunk.pins) if (count !== 0) total += 1;
+      for (const count of chunk.pins ?? []) if (count !== 0) total += 1;
     }
     return total;
   }
@@ -214,7 +226,7 @@ export class Frames {
   }
 
   #setOwner(frame: number, owner: OwnerId): void {
-    const chunk = this.chunk(frame);
+    const chunk = this.#chunk(frame);
     if (chunk.owners === undefined) {
       if (chunk.owner === owner) return;
       chunk.owners = new Uint32Array(FRAMES_PER_CHUNK).fill(chunk.owner);
@@ -229,8 +241,8 @@ export class Frames {
   #settle(frame: number): void {
     const then = this.#waiting.get(frame);
     if (then === undefined) return;
-    const chunk = this.chunk(frame);
-    if (chunk.pins[frame & 511] !== 0 || chunk.ownerOf(frame & 511) !== NOBODY) return;
+    const chunk = this.#chunk(frame);
+    if (chunk.pinsOf(frame & 511) !== 0 || chunk.ownerOf(frame & 511) !== NOBODY) return;
     this.#waiting.delete(frame);
     then();
   }

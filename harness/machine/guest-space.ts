@@ -10,6 +10,7 @@ export class GuestSpace implements GuestMemory {
   readonly owner: OwnerId;
   readonly stage2 = new Stage2();
   readonly frames: Frames;
+  #closed = false;
   readonly #memory: PhysicalMemory;
 
   constructor(frames: Frames, memory: PhysicalMemory, owner: OwnerId) {
@@ -34,6 +35,7 @@ export class GuestSpace implements GuestMemory {
       if (page % FRAMES_PER_CHUNK === 0 && page + FRAMES_PER_CHUNK <= end) {
         const block = this.frames.allocateBlock(this.owner);
         if (block !== undefined) {
+          this.#scrub(block, FRAMES_PER_CHUNK);
           this.stage2.mapBlock(page, block, MAPPING.ramRw);
           page += FRAMES_PER_CHUNK;
           continue;
@@ -44,6 +46,7 @@ export class GuestSpace implements GuestMemory {
         for (let undo = first; undo < page; undo += 1) this.balloon((undo * PAGE_SIZE) as Ipa);
         return false;
       }
+      this.#scrub(frame, 1);
       this.stage2.map(page, frame, MAPPING.ramRw);
       page += 1;
     }
@@ -59,6 +62,7 @@ export class GuestSpace implements GuestMemory {
         for (let undo = first; undo < frame; undo += 1) this.balloon((undo * PAGE_SIZE) as Ipa);
         return false;
       }
+      this.#scrub(frame, 1);
       this.stage2.map(frame, frame, MAPPING.ramRw);
     }
     return true;
@@ -97,7 +101,7 @@ export class GuestSpace implements GuestMemory {
     if (this.stage2.frame(page) >= 0) return false;
     const frame = this.frames.allocate(this.owner);
     if (frame === undefined) return false;
-    this.#scrub(frame);
+    this.#scrub(frame, 1);
     this.stage2.map(page, frame, MAPPING.ramRw);
     return true;
   }
@@ -116,8 +120,8 @@ export class GuestSpace implements GuestMemory {
     let arrived = false;
     this.frames.release(frame);
     this.frames.whenUnused(frame, () => {
-      if (to.stage2.frame(there) < 0 && this.frames.claim(frame, to.owner)) {
-        this.#scrub(frame);
+      if (!to.#closed && to.stage2.frame(there) < 0 && this.frames.claim(frame, to.owner)) {
+        this.#scrub(frame, 1);
         to.stage2.map(there, frame, MAPPING.ramRw);
       }
       arrived = true;
@@ -125,8 +129,12 @@ export class GuestSpace implements GuestMemory {
     return arrived ? "done" : "waiting";
   }
 
-  /** Takes every page away, as at the end of the VM. Frames that are pinned are not yet reusable. */
-  clear(): void {
+  /**
+   * Takes every page away at the end of the VM; pages on their way to it stay free. Frames that are
+   * pinned are not yet reusable.
+   */
+  close(): void {
+    this.#closed = true;
     for (const { frame, kind } of this.stage2.pages()) {
       if (kind === MAPPING.ramRw || kind === MAPPING.ramRo) this.frames.release(frame);
     }
@@ -175,7 +183,10 @@ export class GuestSpace implements GuestMemory {
     return (frame * PAGE_SIZE + (address % PAGE_SIZE)) as Pa;
   }
 
-  #scrub(frame: number): void {
-    this.#memory.write(frameToPa(frame), new Uint8Array(PAGE_SIZE));
+  #scrub(frame: number, count: number): void {
+    const length = count * PAGE_SIZE;
+    if (this.#memory.zero === undefined) {
+      this.#memory.write(frameToPa(frame), new Uint8Array(length));
+    } else this.#memory.zero(frameToPa(frame), length);
   }
 }

@@ -142,22 +142,34 @@ export class MemoryView implements PhysicalMemory {
     }
   }
 
-  page(at: Pa): Uint8Array | undefined {
+  page(at: Pa, intent: "read" | "write" = "read"): Uint8Array | undefined {
     const region = this.#memory.find(at);
     if (region === undefined || region.spec.type !== "ram") return undefined;
     if (region.secure && this.world !== "secure") return undefined;
     const index = Math.floor((at - region.base) / PAGE_SIZE);
-    this.#memory.probe?.({
-      by: this.name,
-      kind: "read",
-      at: (region.base + index * PAGE_SIZE) as Pa,
-      length: PAGE_SIZE,
-    });
+    if (intent === "read") {
+      const start = (region.base + index * PAGE_SIZE) as Pa;
+      this.#memory.probe?.({ by: this.name, kind: "read", at: start, length: PAGE_SIZE });
+    }
     return region.page(index);
   }
 
   dirty(at: Pa, length: number): void {
     this.#memory.probe?.({ by: this.name, kind: "write", at, length });
+  }
+
+  zero(at: Pa, length: number): void {
+    if (at % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0) {
+      throw new RangeError(`0x${at.toString(16)} and ${length} bytes are not whole pages`);
+    }
+    this.#memory.probe?.({ by: this.name, kind: "write", at, length });
+    for (let done = 0; done < length; done += PAGE_SIZE) {
+      const region = this.#region(at + done, "write");
+      if (region.spec.type !== "ram") {
+        throw this.#fault(at + done, "write", `${region.spec.name} is not RAM`);
+      }
+      region.zero(Math.floor((at + done - region.base) / PAGE_SIZE));
+    }
   }
 
   #step(address: number, left: number): number {

@@ -9,11 +9,14 @@ export interface PhysicalMemory {
   write(at: Pa, bytes: Uint8Array): void;
   /**
    * The page that holds `at` as bytes that stay valid until the next `smc()`; reads of it see memory
-   * as it is now. Undefined when the page is not backed non-secure RAM. For hot paths.
+   * as it is now. Undefined when the page is not backed non-secure RAM. For hot paths. Where accesses
+   * are recorded it counts as one read of the page, unless the caller only means to write.
    */
-  page(at: Pa): Uint8Array | undefined;
+  page(at: Pa, intent?: "read" | "write"): Uint8Array | undefined;
   /** Tells the memory that bytes of a page obtained by `page()` were changed. */
   dirty(at: Pa, length: number): void;
+  /** Makes whole pages zero, without cost for those never touched; by writing them when absent. */
+  zero?(at: Pa, length: number): void;
   /** The same memory with accesses attributed to `name`, where accesses can be recorded. */
   as?(name: string): PhysicalMemory;
 }

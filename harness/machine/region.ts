@@ -69,9 +69,11 @@ export class Region {
     return fresh;
   }
 
-  /** Gives the page's bytes back, as if it had never been touched. */
-  forget(index: number): void {
+  /** Makes the page zero, giving its bytes back. */
+  zero(index: number): void {
     const chunk = this.#chunks[Math.floor(index / PAGES_PER_CHUNK)];
-    if (chunk !== undefined) chunk[index % PAGES_PER_CHUNK] = undefined;
+    const contents = this.spec.contents;
+    if (contents !== undefined && index * PAGE_SIZE < contents.length) this.page(index).fill(0);
+    else if (chunk !== undefined) chunk[index % PAGES_PER_CHUNK] = undefined;
   }
 }

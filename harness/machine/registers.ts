@@ -43,6 +43,23 @@ export class Registers {
     this.set(highIndex + 1, value % 0x1_0000_0000);
   }
 
+  /** The 64-bit value of a pair as a number: the low words of x`highIndex` and of the next. */
+  pair(highIndex: number): number {
+    return this.get(highIndex) * 0x1_0000_0000 + this.get(highIndex + 1);
+  }
+
+  /** Sets x`index` to what it is in `other`, all 64 bits. */
+  copyRegister(index: number, other: Registers): void {
+    this.#words[index * 2] = other.#words[index * 2] ?? 0;
+    this.#words[index * 2 + 1] = other.#words[index * 2 + 1] ?? 0;
+  }
+
+  /** Sets x`index` to all ones, which is how -1 comes back in a 64-bit register. */
+  setAllOnes(index: number): void {
+    this.#words[index * 2] = 0xffff_ffff;
+    this.#words[index * 2 + 1] = 0xffff_ffff;
+  }
+
   copyFrom(other: Registers): void {
     this.#words.set(other.#words);
   }

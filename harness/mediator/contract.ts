@@ -1,4 +1,6 @@
-import type { Conduit, GuestSpace, Window } from "../machine/index.ts";
+import type { Conduit, Frames, GuestSpace, Registers, Window } from "../machine/index.ts";
+import type { GuestFirmwareNode, GuestUsage, TeeBackEnd } from "./backend.ts";
+import type { Allocation } from "./heap.ts";
 
 /** Rule sets by name: `xen` bug-compatible, `strict` ours, `kvm` with that series' ids and quota. */
 export type RuleSetName = "xen" | "strict" | "kvm";
@@ -24,7 +26,32 @@ export interface MediatorOptions {
   readonly log?: (line: string) => void;
   /** Monotonic milliseconds for the rate limit of `log`. */
   readonly now?: () => number;
+  /** Back ends in the order in which they are probed; OP-TEE alone by default. */
+  readonly backEnds?: readonly TeeBackEnd[];
+  /** Only this back end, which must answer its probe (Xen's `tee=`, MED-005). */
+  readonly tee?: string;
+  /** "compatible" of the platform's TEE node; OP-TEE's by default (MED-001). */
+  readonly compatible?: readonly string[];
+  /** Injected allocation failures, for tests. */
+  readonly failAllocation?: (what: Allocation) => boolean;
 }
+
+/** One trapped instruction of a VM. */
+export interface Trap {
+  readonly method: "smc" | "hvc";
+  /** The immediate of the instruction; only 0 is a call (MED-007). */
+  readonly immediate?: number;
+  /** The vCPU runs in AArch32, so only 32-bit calls make sense. */
+  readonly aarch32?: boolean;
+  readonly registers: Registers;
+}
+
+/**
+ * What the hypervisor does with the vCPU then: step over the instruction (SMC), leave the program
+ * counter (HVC has moved it already), inject an undefined-instruction exception, or nothing, as the
+ * VM is dead.
+ */
+export type TrapResult = "advance" | "stay" | "undefined" | "dead";
 
 /** One decision of the mediator about a VM. */
 export interface TraceEvent {
@@ -42,7 +69,8 @@ export interface VmSpec {
   readonly tee?: string;
   /** Direct-mapped: RAM at equal physical addresses, which must lie in the guest windows. */
   readonly directMapped?: boolean;
-  readonly vcpus?: number;
+  /** The hardware domain: uses whatever TEE is active, or none (MED-006). */
+  readonly hardwareDomain?: boolean;
 }
 
 export interface Vm {
@@ -51,7 +79,17 @@ export interface Vm {
   /** The VM's memory with what a hypervisor can do to it: ballooning, donation, protection. */
   readonly space: GuestSpace;
   readonly alive: boolean;
-  /** Ends the VM: the TEE forgets it, every pin is dropped, its RAM is free again. Idempotent. */
+  /** The node that the VM's device tree gets for its TEE; undefined without one (MED-010). */
+  readonly firmwareNode: GuestFirmwareNode | undefined;
+  /** What it holds in the TEE's back end now; undefined without a TEE or after its end. */
+  readonly usage: GuestUsage | undefined;
+  /** A trapped SMC or HVC (MED-007); `conduit.smc` is the plain SMC #0 of it. */
+  trap(trap: Trap): TrapResult;
+  /**
+   * Ends the VM: the TEE forgets it, every pin is dropped, its RAM is free again. Idempotent.
+   * Inside a call of the VM (from an access hook) it takes effect when that call returns, as the
+   * hypervisor stops every vCPU first.
+   */
   destroy(): void;
 }
 
@@ -59,6 +97,12 @@ export interface Mediator {
   readonly rules: RuleSetName;
   /** The name of the back end whose probe succeeded ("optee"), or undefined without any. */
   readonly tee: string | undefined;
-  createVm(spec: VmSpec): Outcome<Vm>;
+  /** A new VM with its RAM, zeroed, announced to the TEE. */
+  createVm(spec?: VmSpec): Outcome<Vm>;
+  /** The VMs that live, oldest first. */
   readonly vms: readonly Vm[];
+  /** Book-keeping of the guest windows: owners, pins with reasons. */
+  readonly frames: Frames;
+  /** Pages of the mediator's own memory that are in use. */
+  readonly heapPages: number;
 }

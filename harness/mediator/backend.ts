@@ -1,0 +1,64 @@
+import type { GuestSpace, PlatformPort, Registers } from "../machine/index.ts";
+import type { Outcome, TraceEvent } from "./contract.ts";
+import type { GuestLog } from "./guest-log.ts";
+import type { PageHeap } from "./heap.ts";
+import type { RuleSet } from "./rules.ts";
+
+/** What the hypervisor offers to a TEE's back end. */
+export interface BackEndHost {
+  readonly port: PlatformPort;
+  readonly rules: RuleSet;
+  readonly heap: PageHeap;
+  readonly trace: ((event: TraceEvent) => void) | undefined;
+  /** "compatible" strings of the TEE node in the platform's firmware description. */
+  readonly compatible: readonly string[];
+}
+
+/** What a back end knows about one VM. */
+export interface GuestHost {
+  readonly clientId: number;
+  readonly space: GuestSpace;
+  readonly log: GuestLog;
+}
+
+/** One kind of TEE behind the mediator; the front knows nothing else about it. */
+export interface TeeBackEnd {
+  readonly name: string;
+  /** First and last SMCCC owner that it serves. */
+  readonly owners: readonly [number, number];
+  /** What a guest's firmware description says about the TEE. */
+  readonly guestNode: GuestFirmwareNode;
+  /** Asks the platform whether this TEE is there; undefined when not. */
+  probe(host: BackEndHost): ProbedTee | undefined;
+}
+
+export interface GuestFirmwareNode {
+  readonly path: string;
+  readonly compatible: string;
+  readonly method: "smc" | "hvc";
+}
+
+export interface ProbedTee {
+  /** A VM comes into being: tells the TEE, makes the context. */
+  createGuest(guest: GuestHost): Outcome<TeeGuest>;
+  /** Announces a client that is not mediated (the host itself); false when the TEE refuses. */
+  announce(clientId: number): boolean;
+}
+
+/** One VM's state in a back end. */
+export interface TeeGuest {
+  /** Handles one trapped call; false when the function is not one of this TEE's. */
+  handle(registers: Registers): boolean;
+  /** The VM is gone and none of its vCPUs runs: everything it held is given back. */
+  destroy(): void;
+  /** What it holds now, for invariants and tools. */
+  usage(): GuestUsage;
+}
+
+export interface GuestUsage {
+  readonly calls: number;
+  readonly suspended: number;
+  readonly buffers: number;
+  readonly pages: number;
+  readonly rpcArguments: number;
+}

@@ -1,0 +1,110 @@
+import { type Frames, type OwnerId, type PinRecord } from "../../machine/index.ts";
+import { CookieTable, type Cookied } from "../cookies.ts";
+import type { PageHeap } from "../heap.ts";
+import type { RuleSet } from "../rules.ts";
+
+/** Outcome of a translation step, in the Xen mediator's words. */
+export const STATUS = { ok: 0, enomem: 1, einval: 2 } as const;
+export type Status = (typeof STATUS)[keyof typeof STATUS];
+
+export type BufferKind = "temporary" | "registering" | "registered" | "rpc";
+
+/** A guest buffer that the secure world may use: its pages are pinned until it is closed. */
+export class ShmBuffer implements Cookied, PinRecord {
+  readonly cookieHigh: number;
+  readonly cookieLow: number;
+  readonly owner: OwnerId;
+  /** Pages that the quota was charged for. */
+  readonly reserved: number;
+  readonly pinned: Uint32Array;
+  /** How many of `pinned` are filled; less than `reserved` only during a walk that fails. */
+  count = 0;
+  kind: BufferKind;
+  closed = false;
+  /** Frames of the mediator's own page list, while the secure world may read it. */
+  lists: number[] = [];
+
+  constructor(high: number, low: number, owner: OwnerId, pages: number, kind: BufferKind) {
+    this.cookieHigh = high;
+    this.cookieLow = low;
+    this.owner = owner;
+    this.reserved = pages;
+    this.pinned = new Uint32Array(pages);
+    this.kind = kind;
+  }
+
+  get reason(): string {
+    return `${this.kind} shared memory`;
+  }
+
+  frames(): Iterable<number> {
+    return this.pinned.subarray(0, this.count);
+  }
+}
+
+/** All shared buffers of one VM with its quotas. Registered, temporary and RPC buffers share them. */
+export class BufferTable {
+  readonly #table = new CookieTable<ShmBuffer>();
+  readonly #rules: RuleSet;
+  readonly #frames: Frames;
+  readonly #heap: PageHeap;
+  readonly #owner: OwnerId;
+  #pages = 0;
+
+  constructor(rules: RuleSet, frames: Frames, heap: PageHeap, owner: OwnerId) {
+    this.#rules = rules;
+    this.#frames = frames;
+    this.#heap = heap;
+    this.#owner = owner;
+  }
+
+  get count(): number {
+    return this.#table.size;
+  }
+
+  /** Pages charged to the quota. */
+  get pages(): number {
+    return this.#pages;
+  }
+
+  find(high: number, low: number): ShmBuffer | undefined {
+    return this.#table.get(high, low);
+  }
+
+  /** MED-062: charges the quotas and enters the cookie, or says why not and changes nothing. */
+  open(high: number, low: number, pages: number, kind: BufferKind): ShmBuffer | Status {
+    if (this.#table.size >= this.#rules.maxBuffers) return STATUS.enomem;
+    if (this.#pages + pages > this.#rules.maxPages) return STATUS.enomem;
+    if (!this.#heap.admits("buffer")) return STATUS.enomem;
+    if (this.#table.get(high, low) !== undefined) return STATUS.einval;
+    const buffer = new ShmBuffer(high, low, this.#owner, pages, kind);
+    this.#table.add(buffer);
+    this.#pages += pages;
+    this.#frames.addRecord(buffer);
+    return buffer;
+  }
+
+  /** Unpins every page, gives the page list and the quota back. Idempotent. */
+  close(buffer: ShmBuffer): void {
+    if (buffer.closed) return;
+    buffer.closed = true;
+    this.#table.delete(buffer);
+    this.#frames.dropRecord(buffer);
+    this.freeLists(buffer);
+    // MED-068: Xen gives back what was pinned, which after a failed walk is less than was charged.
+    this.#pages -= this.#rules.leakPageQuota ? buffer.count : buffer.reserved;
+    const { pinned, count } = buffer;
+    buffer.count = 0;
+    for (let index = 0; index < count; index += 1) this.#frames.unpin(pinned[index] ?? 0);
+  }
+
+  /** Frees the mediator's page list of a buffer; its pages stay pinned. */
+  freeLists(buffer: ShmBuffer): void {
+    for (const frame of buffer.lists) this.#heap.release(frame);
+    buffer.lists = [];
+  }
+
+  all(): ShmBuffer[] {
+    return this.#table.values();
+  }
+}

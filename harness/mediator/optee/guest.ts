@@ -1,0 +1,177 @@
+import {
+  type GuestSpace,
+  MAPPING,
+  type Pa,
+  PAGE_SIZE,
+  type PlatformPort,
+  Registers,
+  frameToPa,
+} from "../../machine/index.ts";
+import { OPTEE_SMC, SMC_RETURN } from "../../optee-abi/index.ts";
+import type { BackEndHost, GuestHost, GuestUsage, TeeGuest } from "../backend.ts";
+import type { TraceEvent } from "../contract.ts";
+import type { GuestLog } from "../guest-log.ts";
+import type { PageHeap } from "../heap.ts";
+import type { RuleSet } from "../rules.ts";
+import { BufferTable } from "./buffers.ts";
+import { StdCall } from "./call.ts";
+import { handleFastCall } from "./fast-calls.ts";
+import { handleReturnFromRpc } from "./resume.ts";
+import { RpcArguments } from "./rpc-arguments.ts";
+import { handleCallWithArg } from "./std-call.ts";
+
+/** Per-VM context of the OP-TEE back end: calls, RPC arguments, buffers, quotas (sheet MED 0). */
+export class OpteeGuest implements TeeGuest {
+  readonly clientId: number;
+  readonly space: GuestSpace;
+  readonly log: GuestLog;
+  readonly rules: RuleSet;
+  readonly heap: PageHeap;
+  readonly port: PlatformPort;
+  readonly buffers: BufferTable;
+  readonly rpcArguments: RpcArguments;
+  readonly calls: StdCall[] = [];
+  /** The most calls that may be in flight or suspended (MED-003). */
+  readonly threadLimit: number;
+  readonly #trace: ((event: TraceEvent) => void) | undefined;
+  readonly #idleCalls: StdCall[] = [];
+  readonly #idleRegisters: Registers[] = [];
+
+  constructor(host: BackEndHost, guest: GuestHost, threadLimit: number) {
+    this.clientId = guest.clientId;
+    this.space = guest.space;
+    this.log = guest.log;
+    this.rules = host.rules;
+    this.heap = host.heap;
+    this.port = host.port;
+    this.threadLimit = threadLimit;
+    this.#trace = host.trace;
+    const { frames, owner } = guest.space;
+    this.buffers = new BufferTable(host.rules, frames, host.heap, owner);
+    this.rpcArguments = new RpcArguments(host.rules, frames, host.heap, owner);
+  }
+
+  handle(registers: Registers): boolean {
+    switch (registers.get(0)) {
+      case OPTEE_SMC.CALL_WITH_ARG:
+        handleCallWithArg(this, registers);
+        return true;
+      case OPTEE_SMC.RETURN_FROM_RPC:
+        handleReturnFromRpc(this, registers);
+        return true;
+      default:
+        return handleFastCall(this, registers);
+    }
+  }
+
+  /** MED-160 to MED-167. No RPC is completed and no session closed on behalf of the VM. */
+  destroy(): void {
+    // MED-166: the secure world forgets the VM before its pages can be used for anything else.
+    if (!this.rules.unpinBeforeDestroy) this.#announceDestroyed();
+    for (const call of this.calls.splice(0)) this.#releaseShadow(call);
+    this.rpcArguments.dropAll();
+    for (const buffer of this.buffers.all()) this.buffers.close(buffer);
+    if (this.rules.unpinBeforeDestroy) this.#announceDestroyed();
+    const { calls, pages, rpcArguments } = this.usage();
+    if (calls !== 0 || pages !== 0 || rpcArguments !== 0) {
+      this.decided("MED-165", `left behind: ${calls} calls, ${pages} pages, ${rpcArguments} RPC`);
+    }
+  }
+
+  usage(): GuestUsage {
+    return {
+      calls: this.calls.length,
+      suspended: this.calls.filter((call) => !call.inFlight).length,
+      buffers: this.buffers.count,
+      pages: this.buffers.pages,
+      rpcArguments: this.rpcArguments.count,
+    };
+  }
+
+  /** MED-040 to MED-042: a new call, or undefined with the code that refuses it. */
+  beginCall(): StdCall | typeof SMC_RETURN.ETHREAD_LIMIT | typeof SMC_RETURN.ENOMEM {
+    if (this.calls.length >= this.threadLimit) return SMC_RETURN.ETHREAD_LIMIT;
+    if (!this.heap.admits("call")) return SMC_RETURN.ENOMEM;
+    const call = this.#idleCalls.pop() ?? new StdCall();
+    this.calls.push(call);
+    return call;
+  }
+
+  /** MED-048: every way out of a call gives back its shadow and its slot. */
+  endCall(call: StdCall): void {
+    const index = this.calls.indexOf(call);
+    if (index < 0) return;
+    this.calls.splice(index, 1);
+    this.#releaseShadow(call);
+    call.reset();
+    this.#idleCalls.push(call);
+  }
+
+  /** A register file for one forwarded call: a1..a6 zero, a7 the client id (MED-009). */
+  takeRegisters(fid: number): Registers {
+    const registers = this.#idleRegisters.pop() ?? new Registers();
+    this.prepare(registers, fid);
+    return registers;
+  }
+
+  giveRegisters(registers: Registers): void {
+    this.#idleRegisters.push(registers);
+  }
+
+  prepare(registers: Registers, fid: number): void {
+    registers.set(0, fid);
+    for (let index = 1; index < 7; index += 1) registers.set(index, 0);
+    registers.set(7, this.clientId);
+  }
+
+  /** The frame behind a page that the guest may write, RAM of its own; -1 otherwise. */
+  writableFrame(page: number): number {
+    const { stage2 } = this.space;
+    return stage2.kind(page) === MAPPING.ramRw ? stage2.frame(page) : -1;
+  }
+
+  /** The bytes of a guest page for writing; undefined unless it is writable RAM now. */
+  writablePage(page: number): Uint8Array | undefined {
+    const frame = this.writableFrame(page);
+    return frame < 0 ? undefined : this.heap.memory.page(frameToPa(frame), "write");
+  }
+
+  /** Reports a write to a page obtained by `writablePage`. */
+  wrote(page: number, offset: number, length: number): void {
+    const at = frameToPa(this.space.stage2.frame(page)) + offset;
+    this.heap.memory.dirty(at as Pa, length);
+  }
+
+  /** Copies the start of a guest page once; RAM that is read-only for the guest will do. */
+  copyIn(page: number, target: Uint8Array): boolean {
+    const { stage2 } = this.space;
+    const kind = stage2.kind(page);
+    if (kind !== MAPPING.ramRw && kind !== MAPPING.ramRo) return false;
+    const bytes = this.heap.memory.page(frameToPa(stage2.frame(page)));
+    if (bytes === undefined) return false;
+    target.set(target.length === PAGE_SIZE ? bytes : bytes.subarray(0, target.length));
+    return true;
+  }
+
+  get traced(): boolean {
+    return this.#trace !== undefined;
+  }
+
+  decided(clause: string, what: string): void {
+    this.#trace?.({ clientId: this.clientId, clause, what });
+  }
+
+  #releaseShadow(call: StdCall): void {
+    if (call.shadow >= 0) this.heap.release(call.shadow);
+    call.shadow = -1;
+  }
+
+  #announceDestroyed(): void {
+    const registers = this.takeRegisters(OPTEE_SMC.VM_DESTROYED);
+    registers.set(1, this.clientId);
+    registers.set(7, 0);
+    this.port.smc(registers);
+    this.giveRegisters(registers);
+    this.decided("MED-164", "VM_DESTROYED");
+  }
+}

@@ -1,0 +1,132 @@
+import { type Frames, type OwnerId, type PinRecord } from "../../machine/index.ts";
+import { MessageView } from "../../optee-abi/index.ts";
+import { CookieTable, type Cookied, OWN_COOKIE_HIGH } from "../cookies.ts";
+import type { PageHeap } from "../heap.ts";
+import type { RuleSet } from "../rules.ts";
+
+/** A guest page that carries RPC requests, and the shadow that the secure world uses instead. */
+export class RpcArgument implements Cookied, PinRecord {
+  /** The guest's own cookie. */
+  readonly cookieHigh: number;
+  readonly cookieLow: number;
+  /** The cookie that the secure world was given. */
+  readonly wireHigh: number;
+  readonly wireLow: number;
+  readonly owner: OwnerId;
+  readonly reason = "RPC argument";
+  /** Page number in the guest. */
+  readonly page: number;
+  /** The pinned frame; -1 for a reply that was refused and waits for the guest to be told. */
+  readonly frame: number;
+  readonly shadow: number;
+  #bytes: Uint8Array | undefined;
+  #view: MessageView | undefined;
+
+  constructor(
+    cookie: { readonly high: number; readonly low: number },
+    wire: { readonly high: number; readonly low: number },
+    owner: OwnerId,
+    where: { readonly page: number; readonly frame: number; readonly shadow: number },
+  ) {
+    this.cookieHigh = cookie.high;
+    this.cookieLow = cookie.low;
+    this.wireHigh = wire.high;
+    this.wireLow = wire.low;
+    this.owner = owner;
+    this.page = where.page;
+    this.frame = where.frame;
+    this.shadow = where.shadow;
+  }
+
+  frames(): Iterable<number> {
+    return this.frame < 0 ? [] : [this.frame];
+  }
+
+  /** The shadow as a message; the view is made anew only when the bytes are elsewhere. */
+  view(bytes: Uint8Array): MessageView {
+    if (this.#view === undefined || this.#bytes !== bytes) {
+      this.#bytes = bytes;
+      this.#view = new MessageView(bytes);
+    }
+    return this.#view;
+  }
+}
+
+/** The RPC argument buffers of one VM. */
+export class RpcArguments {
+  readonly #table = new CookieTable<RpcArgument>();
+  /** By the low word of the wire cookie, while the mediator makes wire cookies of its own. */
+  readonly #own: Map<number, RpcArgument> | undefined;
+  readonly #frames: Frames;
+  readonly #heap: PageHeap;
+  readonly #owner: OwnerId;
+  #serial = 0;
+
+  constructor(rules: RuleSet, frames: Frames, heap: PageHeap, owner: OwnerId) {
+    // Xen hands the guest's cookie on. The secure world keeps RPC arguments and registered memory in
+    // one table, so a guest could then name the shadow page in a memory reference and have a TA read
+    // machine addresses from it; a cookie that no guest can use rules that out.
+    this.#own = rules.naiveRpcAlloc ? undefined : new Map();
+    this.#frames = frames;
+    this.#heap = heap;
+    this.#owner = owner;
+  }
+
+  get count(): number {
+    return this.#table.size;
+  }
+
+  byCookie(high: number, low: number): RpcArgument | undefined {
+    return this.#table.get(high, low);
+  }
+
+  byWire(high: number, low: number): RpcArgument | undefined {
+    if (this.#own === undefined) return this.#table.get(high, low);
+    return high === OWN_COOKIE_HIGH ? this.#own.get(low) : undefined;
+  }
+
+  /**
+   * MED-121: pins the guest's page and makes its shadow. Undefined, with nothing changed, when the
+   * cookie is taken, the page cannot be pinned or no shadow can be had. `frame` -1 makes an entry
+   * that only carries the cookie back.
+   */
+  add(cookie: { high: number; low: number }, page: number, frame: number): RpcArgument | undefined {
+    if (this.#table.get(cookie.high, cookie.low) !== undefined) return undefined;
+    let shadow = -1;
+    if (frame >= 0) {
+      shadow = this.#heap.allocate("rpc-argument");
+      if (shadow < 0) return undefined;
+      if (!this.#frames.pin(frame)) {
+        this.#heap.release(shadow);
+        return undefined;
+      }
+      this.#heap.bytes(shadow).fill(0);
+      this.#heap.dirty(shadow);
+    }
+    const wire = this.#own === undefined ? cookie : { high: OWN_COOKIE_HIGH, low: this.#nextLow() };
+    const argument = new RpcArgument(cookie, wire, this.#owner, { page, frame, shadow });
+    this.#table.add(argument);
+    this.#own?.set(wire.low, argument);
+    if (frame >= 0) this.#frames.addRecord(argument);
+    return argument;
+  }
+
+  drop(argument: RpcArgument): void {
+    if (!this.#table.delete(argument)) return;
+    this.#own?.delete(argument.wireLow);
+    if (argument.frame < 0) return;
+    this.#frames.dropRecord(argument);
+    this.#frames.unpin(argument.frame);
+    this.#heap.release(argument.shadow);
+  }
+
+  dropAll(): void {
+    for (const argument of this.#table.values()) this.drop(argument);
+  }
+
+  #nextLow(): number {
+    do this.#serial = (this.#serial + 1) >>> 0;
+    while (this.#own?.has(this.#serial) === true);
+    return this.#serial;
+  }
+}
