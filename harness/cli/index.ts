@@ -1,0 +1,1 @@
+export { benchStartup, type StartupFigures } from "./bench-startup.ts";
