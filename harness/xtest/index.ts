@@ -27,10 +27,20 @@ export {
   type SubtestsReport,
   worstStatus,
 } from "./report.ts";
-export { xtestRuns } from "./select.ts";
+export type { XtestRunOptions } from "./run-options.ts";
+export { runXtest } from "./runner.ts";
+export {
+  type Invocation,
+  planInvocations,
+  selectCases,
+  suiteCases,
+  xtestCommand,
+  xtestRuns,
+  type XtestSelection,
+} from "./select.ts";
+export { systemTimers, type Timers } from "./timers.ts";
 export {
   caseResultId,
-  exitOf,
   RUN_RESULT_ID,
   RunCollector,
   runResult,

@@ -23,7 +23,7 @@ export function judgeRun(run: ParsedRun, options: JudgeOptions = {}): RunReport 
   const { expected, cut } = options;
   const record = recordFor(run, options);
   const expectedById = new Map(expected?.cases.map((one) => [one.id, one]));
-  const dead = run.totals.cases === undefined;
+  const dead = run.totals.cases === undefined || run.aborted;
   const lastCase = run.cases[run.cases.length - 1];
   const cases: CaseOutcome[] = run.cases.map((parsed) =>
     judgeCase(parsed, {
@@ -56,7 +56,7 @@ export function judgeRun(run: ParsedRun, options: JudgeOptions = {}): RunReport 
       : run.cases.map((one) => one.id).filter((id) => !expectedById.has(id));
   const subtests = judgeSubtests(run, record, wholeRun(run));
   const problems: RunProblem[] = [
-    ...endProblems(run, cut, cases),
+    ...endProblems(run, cut),
     ...judgeTotals(run, expected, cases, subtests),
     ...newSkips(run, record),
   ];
@@ -106,11 +106,7 @@ function expectedIds(run: ParsedRun, expected: ExpectedList | undefined): string
     .map((one) => one.id);
 }
 
-function endProblems(
-  run: ParsedRun,
-  cut: Cut | undefined,
-  cases: readonly CaseOutcome[],
-): RunProblem[] {
+function endProblems(run: ParsedRun, cut: Cut | undefined): RunProblem[] {
   const problems: RunProblem[] = run.messages.map((text) => ({ status: "error", text }));
   for (const text of run.violations) problems.push({ status: "error", text });
   for (const { after, evidence } of run.between) {
@@ -120,11 +116,13 @@ function endProblems(
   }
   if (run.aborted) problems.push({ status: "error", text: "xtest aborted the suite" });
   if (run.totals.cases !== undefined) return problems;
+  const last = run.cases[run.cases.length - 1];
+  // A case that was running carries the end of the run; it is not told twice.
+  if (last !== undefined && last.verdict === undefined) return problems;
   if (cut !== undefined) problems.push({ status: cut.status, text: cut.reason });
-  else if (run.end === "boot") problems.push({ status: "crash", text: "the board restarted" });
-  else if (cases.some((one) => one.status === "crash")) {
-    problems.push({ status: "crash", text: "the run ends with a crash, without its totals" });
-  } else problems.push({ status: "miss", text: "the run ends without its totals" });
+  else if (!problems.some((problem) => problem.status === "crash")) {
+    problems.push({ status: "miss", text: "the run ends without its totals" });
+  }
   return problems;
 }
 

@@ -10,6 +10,8 @@ export interface CaseOutcome {
   /** First-error place, e.g. `regression_1000.c:1234`. */
   readonly where?: string;
   readonly subcases?: readonly SubcaseResult[];
+  /** With `error`: the lab must act, not the developer; the board did not come back. */
+  readonly infrastructure?: true;
 }
 
 /** Something wrong with a run as a whole. */

@@ -1,5 +1,5 @@
-import { EXIT, type ExitCode, worstExit } from "../base/index.ts";
-import type { CaseResult, Results, Status } from "../run/index.ts";
+import type { ExitCode } from "../base/index.ts";
+import { type CaseResult, exitCodeFor, type Results, type Status } from "../run/index.ts";
 import { type CaseOutcome, type RunReport, worstStatus } from "./report.ts";
 
 /** A run's report without its cases, which the summary holds merged. */
@@ -40,27 +40,6 @@ const MERGE_ORDER: readonly Status[] = [
   "pass",
 ];
 
-export function exitOf(status: Status): ExitCode {
-  switch (status) {
-    case "pass":
-    case "skip":
-    case "xfail":
-      return EXIT.ok;
-    case "fail":
-    case "error":
-    case "xpass":
-      return EXIT.failed;
-    case "timeout":
-      return EXIT.timeout;
-    case "crash":
-      return EXIT.crashed;
-    case "miss":
-      return EXIT.incomplete;
-    default:
-      return status satisfies never;
-  }
-}
-
 /** Adds up runs one after the other, in memory bounded by the number of distinct cases. */
 export class RunCollector {
   readonly #runs: RunSummary[] = [];
@@ -70,6 +49,7 @@ export class RunCollector {
   readonly #totals = { cases: 0, subtests: 0, failed: 0, skipped: 0 };
   #count = 0;
   #bad = 0;
+  #infrastructure = false;
 
   add(report: RunReport): void {
     this.#count++;
@@ -86,12 +66,26 @@ export class RunCollector {
     for (const outcome of cases) this.#merge(outcome, !unreached.has(outcome.id));
   }
 
+  /** A case that was decided outside any run. */
+  addCase(outcome: CaseOutcome): void {
+    this.#merge(outcome, true);
+  }
+
+  /** The lab must act, whatever the cases say. */
+  addInfrastructure(): void {
+    this.#infrastructure = true;
+  }
+
   summary(): XtestSummary {
     const cases = [...this.#cases.values()].map((entry) => entry.outcome);
-    const statuses = [...cases.map((one) => one.status), ...this.#problems];
+    const judged: readonly Pick<CaseOutcome, "status" | "infrastructure">[] = [
+      ...cases,
+      ...[...this.#problems].map((status) => ({ status })),
+      ...(this.#infrastructure ? [{ status: "error", infrastructure: true } as const] : []),
+    ];
     return {
-      status: worstStatus(statuses),
-      exitCode: worstExit(statuses.map((status) => exitOf(status)).filter((code) => code !== 0)),
+      status: worstStatus(judged.map((one) => one.status)),
+      exitCode: exitCodeFor(judged),
       runs: this.#runs,
       runCount: this.#count,
       cases,
@@ -129,19 +123,29 @@ export function toCaseResult(target: string, outcome: CaseOutcome): CaseResult {
 /** Id of the result that stands for xtest's runs as a whole. It exists only where one is wrong. */
 export const RUN_RESULT_ID = "xtest.run";
 
-/** The result that carries what is wrong with runs as a whole; undefined where nothing is. */
-export function runResult(target: string, summary: XtestSummary): CaseResult | undefined {
+/**
+ * The result that carries what is wrong with runs as a whole; undefined where nothing is.
+ * `infrastructure` are reasons that the lab must act upon.
+ */
+export function runResult(
+  target: string,
+  summary: XtestSummary,
+  infrastructure: readonly string[] = [],
+): CaseResult | undefined {
   const problems = summary.runs.flatMap((run) => run.problems);
-  if (problems.length === 0) return undefined;
-  const texts = [...new Set(problems.map((problem) => problem.text))];
+  if (problems.length === 0 && infrastructure.length === 0) return undefined;
+  const texts = [...new Set([...infrastructure, ...problems.map((problem) => problem.text)])];
   const more = texts.length > 10 ? `; and ${texts.length - 10} more` : "";
+  const status =
+    infrastructure.length > 0 ? "error" : worstStatus(problems.map((problem) => problem.status));
   return {
     target,
     suite: "xtest",
     id: RUN_RESULT_ID,
     title: "xtest run as a whole",
-    status: worstStatus(problems.map((problem) => problem.status)),
+    status,
     reason: texts.slice(0, 10).join("; ") + more,
+    ...(infrastructure.length > 0 && { infrastructure: true as const }),
   };
 }
 
