@@ -86,6 +86,9 @@ export function bodyOf({ id, does }: FakeCase): string {
 const failed = (does: Behaviour): boolean =>
   does === "fail" || (typeof does === "object" && does.subcases.includes("fail"));
 
+const plural = (count: number, one: string, many: string): string =>
+  `${count} ${count === 1 ? one : many}`;
+
 /** The result list and the totals after `ran` out of `universe` cases. */
 export function footer(
   command: string,
@@ -111,8 +114,6 @@ export function footer(
     else lines.push(`${id} ${failed(does) ? "FAILED" : "OK"}`);
   }
   const bad = ran.filter((one) => failed(one.does)).length;
-  const plural = (count: number, one: string, many: string): string =>
-    `${count} ${count === 1 ? one : many}`;
   lines.push(
     rule,
     `${plural(subtests, "subtest", "subtests")} of which ${bad} failed`,
