@@ -7,46 +7,63 @@ import {
   writeError,
   writeFileAtomic,
 } from "../harness/run/index.ts";
+import { writeAllure } from "./allure.ts";
 import { writeHtml } from "./html/page.ts";
 import { renderJunit } from "./junit.ts";
+import { renderKcidb } from "./kcidb.ts";
 import { renderTap } from "./tap.ts";
 
 /** Where each report format goes, within a bundle or an output folder. */
 export const REPORT_FILES = {
+  html: "report.html",
   junit: "junit.xml",
   tap: "results.tap",
-  html: "report.html",
+  allure: "allure-results",
+  kcidb: "kcidb.json",
 } as const;
 export type ReportFormat = keyof typeof REPORT_FILES;
 export const FORMATS = Object.keys(REPORT_FILES) as ReportFormat[];
+/** What every bundle holds; KCIDB is made when it is asked for, under the origin of who submits it. */
+export const BUNDLE_FORMATS: readonly ReportFormat[] = ["html", "junit", "tap", "allure"];
 
-type Renderer = (reader: BundleReader, file: string) => Promise<void>;
+export interface RenderOptions {
+  /** KCIDB's name for the submitting CI system. */
+  readonly origin?: string;
+}
+
+type Renderer = (reader: BundleReader, place: string, options: RenderOptions) => Promise<void>;
 
 const RENDERERS: Readonly<Record<ReportFormat, Renderer>> = {
+  html: (reader, file) => streamFileAtomic(file, (write) => writeHtml(reader, write)),
   junit: async (reader, file) => writeFileAtomic(file, await renderJunit(reader)),
   tap: async (reader, file) => writeFileAtomic(file, await renderTap(reader)),
-  html: async (reader, file) =>
-    await streamFileAtomic(file, async (write) => await writeHtml(reader, write)),
+  allure: (reader, dir) => writeAllure(reader, dir),
+  kcidb: async (reader, file, { origin }) =>
+    writeFileAtomic(file, await renderKcidb(reader, origin)),
 };
 
-/** Writes reports of a bundle to `dir`; returns their paths. Throws InfrastructureError when the disk refuses. */
+/**
+ * Writes reports of a bundle to `dir`; returns their paths. They depend on the bundle alone, so the
+ * same bundle gives the same bytes. Throws InfrastructureError when the disk refuses.
+ */
 export async function renderFormats(
   reader: BundleReader,
   formats: readonly ReportFormat[],
   dir: string,
+  options: RenderOptions = {},
 ): Promise<string[]> {
-  const files: string[] = [];
+  const places: string[] = [];
   try {
     mkdirSync(dir, { recursive: true });
     for (const format of formats) {
-      const file = path.join(dir, REPORT_FILES[format]);
-      await RENDERERS[format](reader, file);
-      files.push(file);
+      const place = path.join(dir, REPORT_FILES[format]);
+      await RENDERERS[format](reader, place, options);
+      places.push(place);
     }
   } catch (error) {
     throw asWriteError(dir, error);
   }
-  return files;
+  return places;
 }
 
 function asWriteError(dir: string, error: unknown): unknown {
@@ -57,5 +74,5 @@ function asWriteError(dir: string, error: unknown): unknown {
 
 /** Writes every report that belongs into a bundle, by default into the bundle itself. */
 export async function renderAll(reader: BundleReader, dir: string = reader.dir): Promise<void> {
-  await renderFormats(reader, FORMATS, dir);
+  await renderFormats(reader, BUNDLE_FORMATS, dir);
 }

@@ -98,6 +98,8 @@ async function parse(
 function refuseUnknownSubcommand(command: Command, argv: readonly string[]): void {
   const word = argv.find((arg) => !arg.startsWith("-"));
   const names = command.commands.map((sub) => sub.name());
+  // A command with arguments of its own (`report <bundle>`) takes any other word for one.
+  if (command.registeredArguments.length > 0) return;
   if (word === undefined || names.length === 0 || names.includes(word)) return;
   const guess = didYouMean(word, names);
   throw new UsageError(

@@ -35,6 +35,18 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/prepare.ts"),
   },
   {
+    name: "compare",
+    summary: "say what became better or worse between two runs",
+    group: RESULTS,
+    load: () => import("./commands/compare.ts"),
+  },
+  {
+    name: "report",
+    summary: "make reports of a run again, or check its bundle",
+    group: RESULTS,
+    load: () => import("./commands/report.ts"),
+  },
+  {
     name: "xtest",
     summary: "judge xtest logs, record what to expect",
     group: RESULTS,

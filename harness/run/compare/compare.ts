@@ -10,6 +10,8 @@ export interface CompareSide {
   /** Empty where nothing is known, as of a raw log. */
   readonly facts: readonly FactsSheet[];
   readonly incomplete: boolean;
+  /** The only suite that this side can know, of one board: a raw console log of xtest. */
+  readonly only?: string;
 }
 
 /** A case, or one of its subcases, whose outcome differs. A side on which it is absent has no status. */
@@ -70,8 +72,8 @@ export function compareRuns(
   options: CompareOptions = {},
 ): Comparison {
   const scope = options.scope ?? (() => true);
-  const old = byTarget(before.results.cases.filter(scope));
-  const now = byTarget(after.results.cases.filter(scope));
+  const old = byTarget(narrowed(before, after).filter(scope));
+  const now = byTarget(narrowed(after, before).filter(scope));
   const pairs = pairTargets(before, after, [...old.keys()], [...now.keys()]);
   const found: Record<Kind, CaseChange[]> = {
     newFailures: [],
@@ -112,6 +114,24 @@ export function compareRuns(
     unchanged,
     exitCode: exitCode(found, incomparable.length > 0 && options.force !== true),
   };
+}
+
+/**
+ * The cases of a side that the other can know of: where that is a raw log, its suite on the one
+ * target that has most verdicts in common with it.
+ */
+function narrowed(side: CompareSide, other: CompareSide): readonly CaseResult[] {
+  const { cases } = side.results;
+  if (other.only === undefined || side.only !== undefined) return cases;
+  const known = new Set(other.results.cases.map((one) => one.id));
+  const common = new Map<string, number>();
+  for (const one of cases) {
+    if (one.suite !== other.only) continue;
+    const verdict = known.has(one.id) && one.status !== "skip" ? 1 : 0;
+    common.set(one.target, (common.get(one.target) ?? 0) + verdict);
+  }
+  const [best] = [...common].toSorted(([, p], [, q]) => q - p)[0] ?? [];
+  return cases.filter((one) => one.target === best && one.suite === other.only);
 }
 
 function exitCode(found: Record<Kind, CaseChange[]>, refuse: boolean): ExitCode {
