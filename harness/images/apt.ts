@@ -84,7 +84,9 @@ export class IsolatedApt {
     const full = await this.#tryUpdate([main, ...more]);
     if (full === undefined) return [main, ...more].map((each) => each.suite);
     const kept = [main];
-    const first = await this.#tryUpdate(kept);
+    // Where the main suite is what failed there is no need to ask for it alone.
+    const mainFailed = full.stderr.includes(`/dists/${suite}/`);
+    const first = mainFailed ? full : await this.#tryUpdate(kept);
     if (first !== undefined) {
       throw new InfrastructureError(`apt cannot read Debian ${suite} from this mirror`, {
         where: mirror.uri,

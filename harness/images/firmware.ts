@@ -1,4 +1,5 @@
 import { copyFile, readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { InfrastructureError } from "../base/index.ts";
 import { type CommandOptions, mustRun } from "./command.ts";
@@ -27,7 +28,7 @@ export async function buildFirmware(
   await unpackSource(source, tree, options);
   const epoch = await epochOf(tree);
   const args = recipe.firmware.make.map((each) => each.replaceAll("<parts>", folders.parts));
-  await mustRun("building the firmware", "make", ["-j2", ...args], {
+  await mustRun("building the firmware", "make", [`-j${availableParallelism()}`, ...args], {
     ...options,
     cwd: tree,
     env: buildEnvironment(options.env, epoch),
