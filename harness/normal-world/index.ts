@@ -1,0 +1,12 @@
+export { OpteeDriver } from "./driver.ts";
+export { Kernel, type KernelOptions, type SmcEvent } from "./kernel.ts";
+export * from "./libteec.ts";
+export * from "./libteec-params.ts";
+export * from "./linux.ts";
+export { PageAllocator, PageSpan } from "./pages.ts";
+export { type OpenFile, Process, type ProcessOptions } from "./process.ts";
+export { Supplicant } from "./supplicant.ts";
+export { type ServiceParam, SupplicantFiles } from "./supplicant-fs.ts";
+export { TeeContext } from "./tee-context.ts";
+export { TeeDevice } from "./tee-device.ts";
+export type { UserBuffer } from "./user-memory.ts";

@@ -1,0 +1,112 @@
+import {
+  type Conduit,
+  type Ipa,
+  PAGE_SIZE,
+  type Registers,
+  type Scheduler,
+} from "../machine/index.ts";
+import { PageAllocator, PageSpan } from "./pages.ts";
+import { KernelPointers, type TeeShm } from "./shm.ts";
+import type { TeeContext } from "./tee-context.ts";
+
+export interface KernelOptions {
+  readonly name: string;
+  readonly conduit: Conduit;
+  readonly scheduler: Scheduler;
+  /** CPUs that the kernel runs on; 1 announces a uniprocessor to the secure world. */
+  readonly cpus?: number;
+  /** Timer ticks a second: what NOTIFICATION's timeout is really counted in (SMC-9.9). */
+  readonly hz?: number;
+  /** Wall time at power-on, milliseconds since the Unix epoch. */
+  readonly epochMs?: number;
+  /** Sees every SMC before (`enter`) and after (`leave`). */
+  readonly trace?: (event: SmcEvent) => void;
+  readonly log?: (line: string) => void;
+}
+
+/** One SMC instruction of a normal world, as its registers were. */
+export interface SmcEvent {
+  readonly kernel: string;
+  readonly phase: "enter" | "leave";
+  readonly registers: Registers;
+}
+
+/** 2026-01-01T00:00:00Z: models need a wall time, and tests a fixed one. */
+const DEFAULT_EPOCH_MS = 1_767_225_600_000;
+
+/** What one Linux kernel has: its memory, CPUs and clocks, and the way to the secure world. */
+export class Kernel {
+  readonly name: string;
+  readonly conduit: Conduit;
+  readonly scheduler: Scheduler;
+  readonly cpus: number;
+  readonly hz: number;
+  readonly pages: PageAllocator;
+  readonly shmPointers = new KernelPointers<TeeShm>();
+  readonly log: (line: string) => void;
+  readonly #epochMs: number;
+  readonly #trace: ((event: SmcEvent) => void) | undefined;
+  #nextCpu = 0;
+
+  constructor(options: KernelOptions) {
+    this.name = options.name;
+    this.conduit = options.conduit;
+    this.scheduler = options.scheduler;
+    this.cpus = options.cpus ?? 2;
+    this.hz = options.hz ?? 250;
+    this.pages = new PageAllocator(options.conduit);
+    this.log = options.log ?? ((): void => undefined);
+    this.#epochMs = options.epochMs ?? DEFAULT_EPOCH_MS;
+    this.#trace = options.trace;
+  }
+
+  get wallMs(): number {
+    return this.#epochMs + this.scheduler.nowMs;
+  }
+
+  /** The CPU that the next call runs on. */
+  cpuForCall(): number {
+    const cpu = this.#nextCpu;
+    this.#nextCpu = (cpu + 1) % this.cpus;
+    return cpu;
+  }
+
+  smc(registers: Registers, cpu: number): void {
+    const trace = this.#trace;
+    if (trace === undefined) {
+      this.conduit.smc(registers, cpu);
+      return;
+    }
+    trace({ kernel: this.name, phase: "enter", registers });
+    this.conduit.smc(registers, cpu);
+    trace({ kernel: this.name, phase: "leave", registers });
+  }
+
+  span(pages: readonly Ipa[], offset: number, size: number): PageSpan {
+    return new PageSpan(this.conduit.memory, pages, offset, size);
+  }
+
+  /** A kernel object over pages of its own; undefined when memory is short. */
+  allocateShm(size: number, context: TeeContext | undefined, id: number): TeeShm | undefined {
+    const count = Math.ceil(size / PAGE_SIZE);
+    const pages = count === 0 ? undefined : this.pages.allocate(count);
+    if (pages === undefined) return undefined;
+    return this.makeShm({ id, context, span: this.span(pages, 0, size), size, kind: "pages" });
+  }
+
+  makeShm(of: Pick<TeeShm, "id" | "context" | "span" | "size" | "kind">): TeeShm {
+    return this.shmPointers.allocate((cookieHigh, cookieLow) => ({
+      ...of,
+      cookieHigh,
+      cookieLow,
+      registered: false,
+      references: 1,
+    }));
+  }
+
+  /** Gives the object's pages and its kernel pointer back. */
+  freeShm(shm: TeeShm): void {
+    this.shmPointers.free(shm.cookieLow);
+    if (shm.kind !== "reserved") this.pages.drop(shm.span.pages);
+  }
+}

@@ -1,0 +1,367 @@
+import { NIL_UUID, uuidOctets } from "../base/index.ts";
+import type { Task } from "../machine/index.ts";
+import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
+import {
+  CANCEL_ARG,
+  CLOSE_SESSION_ARG,
+  ERRNO,
+  INVOKE_ARG,
+  MEMREF_NULL,
+  OPEN_SESSION_ARG,
+  PARAM,
+  SHM_ALLOC_DATA,
+  SHM_REGISTER_DATA,
+  TEE_GEN_CAP,
+  TEE_IMPL_ID,
+  TEE_IOC,
+  TEE_OPTEE_CAP_TZ,
+  VERSION_DATA,
+} from "../tee-uapi/index.ts";
+import { TEEC_PARAM, type TeecMemory, type TeecParam } from "./libteec-params.ts";
+import type { Process } from "./process.ts";
+import type { UserBuffer } from "./user-memory.ts";
+
+export interface TeecResult {
+  /** A TEEC_* code. */
+  readonly result: number;
+  /** A TEEC_ORIGIN_* number. */
+  readonly origin: number;
+}
+
+export interface TeecSession {
+  readonly context: TeecContext;
+  readonly id: number;
+}
+
+export interface OpenSessionOptions {
+  /** A TEEC_LOGIN_* number; PUBLIC when left out. */
+  readonly login?: number;
+  /** The group of a GROUP login. */
+  readonly group?: number;
+  readonly params?: readonly TeecParam[];
+}
+
+const MAX_DEVICES = 16;
+/** What libteec registers for a buffer of no bytes. */
+const EMPTY_BUFFER_SIZE = 8;
+const api = (result: number): TeecResult => ({ result, origin: TEEC_ORIGIN.TEEC_ORIGIN_API });
+
+/** Turns an errno into the result that libteec reports, with the origin COMMS. */
+function fromErrno(negative: number): TeecResult {
+  const codes: Readonly<Record<number, number>> = {
+    [ERRNO.ENOMEM]: TEEC.TEEC_ERROR_OUT_OF_MEMORY,
+    [ERRNO.EINVAL]: TEEC.TEEC_ERROR_BAD_PARAMETERS,
+  };
+  const result = codes[-negative] ?? TEEC.TEEC_ERROR_GENERIC;
+  return { result, origin: TEEC_ORIGIN.TEEC_ORIGIN_COMMS };
+}
+
+/**
+ * `TEEC_InitializeContext`: the first device that answers as a GlobalPlatform TEE; with the name
+ * "optee-tz" it also has to be OP-TEE in TrustZone. ITEM_NOT_FOUND when there is none (TEE-5).
+ */
+export function* teecInitializeContext(
+  process: Process,
+  name?: string,
+): Task<TeecResult & { readonly context?: TeecContext }> {
+  for (let number = 0; number < MAX_DEVICES; number += 1) {
+    const fd = yield* process.open(`/dev/tee${number}`);
+    if (fd < 0) continue;
+    const version = new Uint8Array(VERSION_DATA.size);
+    const answered = yield* process.ioctl(fd, TEE_IOC.VERSION, version);
+    const view = new DataView(version.buffer);
+    const caps = view.getUint32(VERSION_DATA.genCaps, true);
+    const optee =
+      view.getUint32(VERSION_DATA.implId, true) === TEE_IMPL_ID.OPTEE &&
+      (view.getUint32(VERSION_DATA.implCaps, true) & TEE_OPTEE_CAP_TZ) !== 0;
+    const suits = name === undefined || (name === "optee-tz" && optee);
+    if (answered === 0 && (caps & TEE_GEN_CAP.GP) !== 0 && suits) {
+      return { ...api(TEEC.TEEC_SUCCESS), context: new TeecContext(process, fd, caps) };
+    }
+    yield* process.close(fd);
+  }
+  return api(TEEC.TEEC_ERROR_ITEM_NOT_FOUND);
+}
+
+/** A GP client context (`TEEC_Context`) of one process. */
+export class TeecContext {
+  readonly process: Process;
+  readonly fd: number;
+  readonly registersMemory: boolean;
+  readonly memrefNull: boolean;
+
+  constructor(process: Process, fd: number, caps: number) {
+    this.process = process;
+    this.fd = fd;
+    this.registersMemory = (caps & TEE_GEN_CAP.REG_MEM) !== 0;
+    this.memrefNull = (caps & TEE_GEN_CAP.MEMREF_NULL) !== 0;
+  }
+
+  /** `TEEC_FinalizeContext`: only closes the descriptor (TEE-5). */
+  *finalize(): Task {
+    yield* this.process.close(this.fd);
+  }
+
+  /** `TEEC_OpenSession`. */
+  *openSession(
+    uuid: string,
+    options: OpenSessionOptions = {},
+  ): Task<TeecResult & { readonly session?: TeecSession }> {
+    const params = options.params ?? [];
+    const A = OPEN_SESSION_ARG;
+    const buffer = new Uint8Array(A.size + 4 * PARAM.size);
+    const view = new DataView(buffer.buffer);
+    buffer.set(uuidOctets(uuid), A.uuid);
+    buffer.set(uuidOctets(NIL_UUID), A.clntUuid);
+    if (options.group !== undefined) view.setUint32(A.clntUuid, options.group, true);
+    view.setUint32(A.clntLogin, options.login ?? 0, true);
+    view.setUint32(A.numParams, 4, true);
+    const prepared = yield* this.#before(view, A.size, params);
+    if (prepared.result !== TEEC.TEEC_SUCCESS) {
+      yield* this.#after(view, A.size, params, prepared.temporary);
+      return prepared;
+    }
+    const status = yield* this.#variable(TEE_IOC.OPEN_SESSION, buffer);
+    yield* this.#after(view, A.size, params, prepared.temporary);
+    if (status < 0) return fromErrno(status);
+    const result = view.getUint32(A.ret, true);
+    const origin = view.getUint32(A.retOrigin, true);
+    if (result !== TEEC.TEEC_SUCCESS) return { result, origin };
+    return { result, origin, session: { context: this, id: view.getUint32(A.session, true) } };
+  }
+
+  /** `TEEC_InvokeCommand`. Outputs are stored into `params`. */
+  *invokeCommand(
+    session: TeecSession,
+    command: number,
+    params: readonly TeecParam[] = [],
+  ): Task<TeecResult> {
+    const A = INVOKE_ARG;
+    const buffer = new Uint8Array(A.size + 4 * PARAM.size);
+    const view = new DataView(buffer.buffer);
+    view.setUint32(A.func, command, true);
+    view.setUint32(A.session, session.id, true);
+    view.setUint32(A.numParams, 4, true);
+    const prepared = yield* this.#before(view, A.size, params);
+    let outcome: TeecResult = prepared;
+    let answered = false;
+    if (prepared.result === TEEC.TEEC_SUCCESS) {
+      const status = yield* this.#variable(TEE_IOC.INVOKE, buffer);
+      answered = status >= 0;
+      outcome = answered
+        ? { result: view.getUint32(A.ret, true), origin: view.getUint32(A.retOrigin, true) }
+        : fromErrno(status);
+    }
+    yield* this.#after(view, A.size, answered ? params : [], prepared.temporary);
+    return outcome;
+  }
+
+  /** `TEEC_CloseSession`. */
+  *closeSession(session: TeecSession): Task {
+    const payload = new Uint8Array(CLOSE_SESSION_ARG.size);
+    new DataView(payload.buffer).setUint32(CLOSE_SESSION_ARG.session, session.id, true);
+    yield* this.process.ioctl(this.fd, TEE_IOC.CLOSE_SESSION, payload);
+  }
+
+  /** `TEEC_RequestCancellation` of whatever runs in `session`; cancel_id is always 0 (TEE-3.4). */
+  *requestCancellation(session: TeecSession): Task {
+    const payload = new Uint8Array(CANCEL_ARG.size);
+    new DataView(payload.buffer).setUint32(CANCEL_ARG.session, session.id, true);
+    yield* this.process.ioctl(this.fd, TEE_IOC.CANCEL, payload);
+  }
+
+  /** `TEEC_AllocateSharedMemory`; `flags` are TEEC_MEM_INPUT and TEEC_MEM_OUTPUT. */
+  *allocateSharedMemory(
+    size: number,
+    flags: number,
+  ): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    if (flags === 0 || flags > 3) return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    const bytes = size === 0 ? EMPTY_BUFFER_SIZE : size;
+    if (this.registersMemory) {
+      const buffer = this.process.memory.allocate(bytes);
+      if (buffer === undefined) return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
+      const made = yield* this.#register(buffer, size, flags);
+      if (made.memory === undefined) this.process.memory.unmap(buffer);
+      return made;
+    }
+    return yield* this.#allocate(undefined, size, flags);
+  }
+
+  /** `TEEC_RegisterSharedMemory` of a buffer of the caller. A NULL buffer is BAD_PARAMETERS. */
+  *registerSharedMemory(
+    buffer: UserBuffer | null,
+    flags: number,
+  ): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    if (buffer === null || flags === 0 || flags > 3) {
+      return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    }
+    return this.registersMemory
+      ? yield* this.#register(buffer, buffer.size, flags)
+      : yield* this.#allocate(buffer, buffer.size, flags);
+  }
+
+  /** `TEEC_ReleaseSharedMemory`. */
+  *releaseSharedMemory(memory: TeecMemory): Task {
+    yield* this.process.close(memory.fd);
+    if (memory.shadow !== undefined) yield* this.process.munmap(memory.shadow);
+  }
+
+  *#register(
+    buffer: UserBuffer,
+    size: number,
+    flags: number,
+  ): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    const payload = new Uint8Array(SHM_REGISTER_DATA.size);
+    const view = new DataView(payload.buffer);
+    view.setBigUint64(SHM_REGISTER_DATA.addr, BigInt(buffer.address), true);
+    const length = buffer.size === 0 ? EMPTY_BUFFER_SIZE : buffer.size;
+    view.setBigUint64(SHM_REGISTER_DATA.length, BigInt(length), true);
+    const fd = yield* this.process.ioctl(this.fd, TEE_IOC.SHM_REGISTER, payload);
+    if (fd < 0) return fromErrno(fd);
+    const id = view.getInt32(SHM_REGISTER_DATA.id, true);
+    return {
+      ...api(TEEC.TEEC_SUCCESS),
+      memory: { buffer, size, flags, id, fd, shadow: undefined },
+    };
+  }
+
+  /** Without registration: memory from the driver's pool, and a copy of the caller's buffer there. */
+  *#allocate(
+    buffer: UserBuffer | undefined,
+    size: number,
+    flags: number,
+  ): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    const payload = new Uint8Array(SHM_ALLOC_DATA.size);
+    const view = new DataView(payload.buffer);
+    const bytes = size === 0 ? EMPTY_BUFFER_SIZE : size;
+    view.setBigUint64(SHM_ALLOC_DATA.length, BigInt(bytes), true);
+    const fd = yield* this.process.ioctl(this.fd, TEE_IOC.SHM_ALLOC, payload);
+    if (fd < 0) return fromErrno(fd);
+    const shadow = this.process.mmap(fd);
+    if (shadow === undefined) return api(TEEC.TEEC_ERROR_GENERIC);
+    const id = view.getInt32(SHM_ALLOC_DATA.id, true);
+    return {
+      ...api(TEEC.TEEC_SUCCESS),
+      memory: { buffer: buffer ?? shadow, size, flags, id, fd, shadow },
+    };
+  }
+
+  *#variable(request: number, buffer: Uint8Array): Task<number> {
+    const payload = new Uint8Array(16);
+    new DataView(payload.buffer).setUint32(8, buffer.length, true);
+    return yield* this.process.ioctl(this.fd, request, payload, buffer);
+  }
+
+  /** Encodes the parameters; temporary references get memory for the length of the call. */
+  *#before(
+    view: DataView,
+    at: number,
+    params: readonly TeecParam[],
+  ): Task<TeecResult & { readonly temporary: readonly (TeecMemory | undefined)[] }> {
+    const temporary: (TeecMemory | undefined)[] = [];
+    for (let index = 0; index < params.length; index += 1) {
+      const param = params[index];
+      if (param === undefined) continue;
+      const place = at + index * PARAM.size;
+      let memory: TeecMemory | undefined;
+      if (param.isTemporary) {
+        if (param.buffer === null && param.size !== 0) {
+          return { ...api(TEEC.TEEC_ERROR_BAD_PARAMETERS), temporary };
+        }
+        if (param.buffer === null && this.memrefNull) {
+          putWords(view, place, param.attr, 0, 0);
+          view.setBigUint64(place + PARAM.c, MEMREF_NULL, true);
+          continue;
+        }
+        const made = yield* this.#temporary(param);
+        if (made.memory === undefined) return { ...made, temporary };
+        memory = made.memory;
+        temporary[index] = memory;
+      } else {
+        memory = param.memory;
+      }
+      encode(view, place, param, memory);
+    }
+    return { ...api(TEEC.TEEC_SUCCESS), temporary };
+  }
+
+  *#temporary(param: TeecParam): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    const { buffer, size } = param;
+    if (this.registersMemory && buffer !== null) {
+      const { address, read, write } = buffer;
+      return yield* this.#register({ address, size, read, write }, size, 3);
+    }
+    const made = yield* this.#allocate(buffer ?? undefined, size, 3);
+    if (made.memory?.shadow !== undefined && buffer !== null && param.isInput) {
+      made.memory.shadow.write(buffer.read(0, size));
+    }
+    return made;
+  }
+
+  /** Decodes results and ends what lived for the call. */
+  *#after(
+    view: DataView,
+    at: number,
+    params: readonly TeecParam[],
+    temporary: readonly (TeecMemory | undefined)[],
+  ): Task {
+    for (let index = 0; index < params.length; index += 1) {
+      const param = params[index];
+      if (param === undefined) continue;
+      decode(view, at + index * PARAM.size, param);
+      const shadow = temporary[index]?.shadow ?? param.memory?.shadow;
+      const target = param.isTemporary ? param.buffer : (param.memory?.buffer ?? null);
+      if (shadow !== undefined && target !== null && target !== shadow && param.isOutput) {
+        const from = param.isTemporary ? 0 : param.offset;
+        const count = Math.min(param.size, target.size - from);
+        target.write(shadow.read(from, count), from);
+      }
+    }
+    for (let index = 0; index < temporary.length; index += 1) {
+      const memory = temporary[index];
+      if (memory !== undefined) yield* this.releaseSharedMemory(memory);
+    }
+  }
+}
+
+function putWords(view: DataView, at: number, attr: number, a: number, b: number): void {
+  view.setUint32(at + PARAM.attr, attr, true);
+  view.setUint32(at + PARAM.a, a >>> 0, true);
+  view.setUint32(at + PARAM.a + 4, Math.floor(a / 0x1_0000_0000), true);
+  view.setUint32(at + PARAM.b, b >>> 0, true);
+  view.setUint32(at + PARAM.b + 4, Math.floor(b / 0x1_0000_0000), true);
+}
+
+function encode(
+  view: DataView,
+  at: number,
+  param: TeecParam,
+  memory: TeecMemory | undefined,
+): void {
+  if (param.isValue) {
+    putWords(view, at, param.attr, param.a, param.b);
+    return;
+  }
+  if (memory === undefined) return;
+  const whole = param.type === TEEC_PARAM.MEMREF_WHOLE;
+  const size = whole ? memory.size : param.size;
+  const offset = whole || param.isTemporary ? 0 : param.offset;
+  const { shadow, buffer } = memory;
+  if (!param.isTemporary && shadow !== undefined && shadow !== buffer && param.isInput) {
+    const count = Math.min(size, Math.max(0, buffer.size - offset));
+    shadow.write(buffer.read(offset, count), offset);
+  }
+  putWords(view, at, param.attr, offset, size);
+  view.setUint32(at + PARAM.c, memory.id, true);
+}
+
+function decode(view: DataView, at: number, param: TeecParam): void {
+  if (!param.isOutput) return;
+  if (param.isValue) {
+    param.a = view.getUint32(at + PARAM.a, true);
+    param.b = view.getUint32(at + PARAM.b, true);
+  } else {
+    param.size =
+      view.getUint32(at + PARAM.b + 4, true) * 0x1_0000_0000 + view.getUint32(at + PARAM.b, true);
+  }
+}

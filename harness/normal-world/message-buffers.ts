@@ -1,0 +1,121 @@
+import { type Ipa, PAGE_SIZE, type Task } from "../machine/index.ts";
+import { messageSize, MessageView, OPTEE_SMC, RPC_ARG_PARAM_COUNT } from "../optee-abi/index.ts";
+import type { Kernel } from "./kernel.ts";
+import type { TeeShm } from "./shm.ts";
+
+/** Parameters that any message of this driver has room for: two meta and four others (SMC-9.1). */
+export const MAX_MESSAGE_PARAMS = 6;
+const MESSAGE_SIZE = messageSize(MAX_MESSAGE_PARAMS);
+const RPC_ARG_SIZE = messageSize(RPC_ARG_PARAM_COUNT);
+/** Bytes of one message with its RPC argument in a shared page. */
+export const SLOT_SIZE = MESSAGE_SIZE + RPC_ARG_SIZE;
+
+/** Where the driver puts messages, by what the secure world can do (SMC-9, table of buffers). */
+export type Placement = "registered" | "private" | "reserved rpc" | "reserved";
+
+/** A place for one message, and for the RPC argument behind it where the call takes one. */
+export class MessageBuffer {
+  readonly shm: TeeShm;
+  readonly fid: number;
+  readonly offset: number;
+  /** Where the message is: the page, and the byte within it. */
+  readonly page: Ipa;
+  readonly within: number;
+  readonly hasRpcArg: boolean;
+  readonly #kernel: Kernel;
+
+  constructor(kernel: Kernel, shm: TeeShm, fid: number, offset: number) {
+    this.#kernel = kernel;
+    this.shm = shm;
+    this.fid = fid;
+    this.offset = offset;
+    const position = shm.span.offset + offset;
+    this.page = shm.span.pages[Math.floor(position / PAGE_SIZE)] ?? (0 as Ipa);
+    this.within = position % PAGE_SIZE;
+    this.hasRpcArg = fid !== OPTEE_SMC.CALL_WITH_ARG;
+  }
+
+  /** The message as it is now; valid until the next SMC. */
+  message(): MessageView {
+    return this.#view(this.within, MESSAGE_SIZE);
+  }
+
+  /** The RPC argument, which follows a message of `params` parameters. */
+  rpcArg(params: number): MessageView {
+    return this.#view(this.within + messageSize(params), RPC_ARG_SIZE);
+  }
+
+  /** Reports the message and what follows as written. */
+  written(): void {
+    const length = this.hasRpcArg ? SLOT_SIZE : MESSAGE_SIZE;
+    this.#kernel.conduit.memory.dirty((this.page + this.within) as Ipa, length);
+  }
+
+  clear(): void {
+    const length = this.hasRpcArg ? SLOT_SIZE : MESSAGE_SIZE;
+    this.#bytes().fill(0, this.within, this.within + length);
+    this.written();
+  }
+
+  #view(at: number, length: number): MessageView {
+    return new MessageView(this.#bytes(), at, length);
+  }
+
+  #bytes(): Uint8Array {
+    return this.#kernel.conduit.memory.page(this.page) ?? new Uint8Array(PAGE_SIZE);
+  }
+}
+
+/** Makes the memory of one entry of the cache; undefined when there is none. */
+export type EntryMaker = () => Task<TeeShm | undefined>;
+
+/** The driver's cache of message buffers. Freed ones are used again, the latest first. */
+export class MessageBuffers {
+  readonly #kernel: Kernel;
+  readonly #placement: Placement;
+  readonly #make: EntryMaker;
+  readonly #free: MessageBuffer[] = [];
+  readonly entries: TeeShm[] = [];
+
+  constructor(kernel: Kernel, placement: Placement, make: EntryMaker) {
+    this.#kernel = kernel;
+    this.#placement = placement;
+    this.#make = make;
+  }
+
+  *take(): Task<MessageBuffer | undefined> {
+    const free = this.#free.pop();
+    if (free !== undefined) {
+      free.clear();
+      return free;
+    }
+    const shm = yield* this.#make();
+    if (shm === undefined) return undefined;
+    this.entries.push(shm);
+    const placement = this.#placement;
+    const fid = {
+      registered: OPTEE_SMC.CALL_WITH_REGD_ARG,
+      private: OPTEE_SMC.CALL_WITH_ARG,
+      "reserved rpc": OPTEE_SMC.CALL_WITH_RPC_ARG,
+      reserved: OPTEE_SMC.CALL_WITH_ARG,
+    }[placement];
+    const shared = placement !== "private";
+    const size = placement === "reserved" ? MESSAGE_SIZE : SLOT_SIZE;
+    const slots = shared ? Math.floor(PAGE_SIZE / size) : 1;
+    for (let slot = slots - 1; slot >= 0; slot -= 1) {
+      this.#free.push(new MessageBuffer(this.#kernel, shm, fid, slot * size));
+    }
+    const first = this.#free.pop();
+    first?.clear();
+    return first;
+  }
+
+  /** A buffer of its own, outside of any cache. */
+  static single(kernel: Kernel, shm: TeeShm, fid: number): MessageBuffer {
+    return new MessageBuffer(kernel, shm, fid, 0);
+  }
+
+  give(buffer: MessageBuffer): void {
+    this.#free.push(buffer);
+  }
+}

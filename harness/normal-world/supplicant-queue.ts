@@ -1,0 +1,106 @@
+import { type Task, WaitQueue } from "../machine/index.ts";
+import { TEEC } from "../optee-abi/index.ts";
+import type { TeeShm } from "./shm.ts";
+
+/** One parameter of a request to tee-supplicant; memory references carry the kernel's object. */
+export interface SupplicantParam {
+  /** A TEE_IOCTL_PARAM_ATTR type. */
+  readonly attr: number;
+  a: bigint;
+  b: bigint;
+  c: bigint;
+  readonly shm: TeeShm | undefined;
+}
+
+/** Who waits; a fatal signal ends a killable wait. */
+export interface Caller {
+  killed: boolean;
+  /** What to wake when a fatal signal arrives. */
+  readonly waitsOn: Set<WaitQueue>;
+}
+
+/** A thread of the kernel itself. */
+export const kernelCaller = (): Caller => ({ killed: false, waitsOn: new Set() });
+
+export interface SupplicantRequest {
+  readonly func: number;
+  readonly params: SupplicantParam[];
+  result: number;
+  state: "queued" | "taken" | "done" | "abandoned";
+  id: number;
+  readonly answered: WaitQueue;
+}
+
+/** Requests of the secure world on their way to and from the supplicant (TEE-4). */
+export class SupplicantQueue {
+  readonly #queued: SupplicantRequest[] = [];
+  readonly #taken = new Map<number, SupplicantRequest>();
+  readonly arrived = new WaitQueue("supplicant request");
+  /** The request that a supplicant in synchronous mode works on (TEE-4.3). */
+  synchronous: SupplicantRequest | undefined;
+
+  get first(): SupplicantRequest | undefined {
+    return this.#queued[0];
+  }
+
+  /** Waits for the supplicant's answer and gives its result code; outputs are in `params`. */
+  *request(func: number, params: SupplicantParam[], caller: Caller): Task<number> {
+    const request: SupplicantRequest = {
+      func,
+      params,
+      result: TEEC.TEEC_ERROR_COMMUNICATION,
+      state: "queued",
+      id: 0,
+      answered: new WaitQueue(`supplicant answer to command ${func}`),
+    };
+    this.#queued.push(request);
+    this.arrived.wake();
+    caller.waitsOn.add(request.answered);
+    while (request.state !== "done" && !caller.killed) yield request.answered;
+    caller.waitsOn.delete(request.answered);
+    if (request.state === "done") return request.result;
+    // Killed: before pickup the request vanishes, after it the id stays until the answer (TEE-4.7).
+    if (request.state === "queued") this.#queued.splice(this.#queued.indexOf(request), 1);
+    else request.state = "abandoned";
+    return TEEC.TEEC_ERROR_COMMUNICATION;
+  }
+
+  /** Hands the first request out and gives it the lowest free id from 1 (TEE-4.6). */
+  take(): SupplicantRequest | undefined {
+    const request = this.#queued.shift();
+    if (request === undefined) return undefined;
+    let id = 1;
+    while (this.#taken.has(id)) id += 1;
+    request.id = id;
+    request.state = "taken";
+    this.#taken.set(id, request);
+    return request;
+  }
+
+  find(id: number): SupplicantRequest | undefined {
+    return this.#taken.get(id);
+  }
+
+  complete(request: SupplicantRequest, result: number): void {
+    this.#taken.delete(request.id);
+    if (request.state !== "taken") return;
+    request.result = result;
+    request.state = "done";
+    request.answered.wake();
+  }
+
+  /** The id of a request whose requester died is free again. */
+  forget(request: SupplicantRequest): void {
+    this.#taken.delete(request.id);
+  }
+
+  /** The supplicant's context is gone: every request fails (TEE-4.8). */
+  abort(): void {
+    for (const request of [...this.#queued.splice(0), ...this.#taken.values()]) {
+      if (request.state === "queued") request.state = "taken";
+      this.complete(request, TEEC.TEEC_ERROR_COMMUNICATION);
+    }
+    this.#taken.clear();
+    this.synchronous = undefined;
+  }
+}
