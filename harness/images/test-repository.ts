@@ -6,7 +6,7 @@ import path from "node:path";
 
 /** Host programs that a test repository needs and this host lacks. */
 export function repositoryToolsMissing(): string[] {
-  const tools = ["gpg", "gpgv", "dpkg-deb", "apt-get", "flock", "setpriv"];
+  const tools = ["gpg", "dpkg-deb", "apt-get", "flock", "setpriv"];
   return tools.filter((tool) => spawnSync("which", [tool]).status !== 0);
 }
 

@@ -7,12 +7,20 @@ export interface RequiredTool {
   readonly tool: string;
   readonly debianPackage: string;
   readonly why: string;
+  /** Another program that does as well. */
+  readonly or?: string;
 }
 
 const TOOLS: readonly RequiredTool[] = [
   { tool: "apt-get", debianPackage: "apt", why: "resolves, downloads and verifies packages" },
   { tool: "apt-cache", debianPackage: "apt", why: "reads the package index" },
-  { tool: "gpgv", debianPackage: "gpgv", why: "lets apt check the archive's signature" },
+  {
+    tool: "gpgv",
+    debianPackage: "gpgv",
+    why: "lets apt check the archive's signature",
+    // what apt uses since Debian 13
+    or: "sqv",
+  },
   { tool: "dpkg-deb", debianPackage: "dpkg", why: "unpacks packages" },
   { tool: "dpkg-source", debianPackage: "dpkg-dev", why: "unpacks source packages" },
   { tool: "tar", debianPackage: "tar", why: "unpacks source tarballs" },
@@ -48,7 +56,12 @@ const TOOLS: readonly RequiredTool[] = [
 export async function missingTools(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<readonly RequiredTool[]> {
-  const found = await Promise.all(TOOLS.map(async ({ tool }) => await isPresent(tool, env)));
+  const found = await Promise.all(
+    TOOLS.map(
+      async ({ tool, or }) =>
+        (await isPresent(tool, env)) || (or !== undefined && (await isPresent(or, env))),
+    ),
+  );
   return TOOLS.filter((_, index) => found[index] !== true);
 }
 
