@@ -5,6 +5,7 @@ export {
   readLog,
   resultsFromLog,
 } from "./analyse.ts";
+export { benchParser, type ParserBench } from "./bench.ts";
 export { xtestCaseIds, xtestCases } from "./expected/cases.ts";
 export {
   bundledVersions,

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { EXIT } from "../base/index.ts";
 import { type ExpectedList, judgeRun, loadExpected, type RunReport } from "./index.ts";
 import { fakeCase, fullRun } from "./testing/fake-xtest.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { XtestParser } from "./index.ts";
 import { fakeCase, fullRun } from "./testing/fake-xtest.ts";
 import { eventsOf, golden, runsOf } from "./testing/logs.ts";

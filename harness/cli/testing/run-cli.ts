@@ -18,6 +18,8 @@ export interface CliRun {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string | Uint8Array;
+  /** Leaves standard input open; `with` writes to it and ends it. */
+  readonly keepStdin?: boolean;
   /** Gets the running child, e.g. to send it a signal. */
   readonly with?: (child: ReturnType<typeof spawn>) => void;
 }
@@ -53,7 +55,7 @@ export async function runProgram(
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
     child.on("error", reject);
     child.stdin.on("error", () => {});
-    child.stdin.end(run.input ?? "");
+    if (run.keepStdin !== true) child.stdin.end(run.input ?? "");
     child.on("close", (code, signal) => {
       resolve({ code, signal, stdout: Buffer.concat(out), stderr: Buffer.concat(err).toString() });
     });

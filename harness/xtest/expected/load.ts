@@ -1,7 +1,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import type { ErrorObject } from "ajv";
-import { messageOf, packageRoot, UsageError } from "../../base/index.ts";
+import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
 import type { ExpectedCase, ExpectedList, RunRecord } from "./model.ts";
 import { EXPECTED_SCHEMA, type ExpectedDocument } from "./schema.ts";
 
@@ -56,7 +56,7 @@ export async function loadExpectedFile(file: string): Promise<ExpectedList> {
 
 /** `file` is for messages only. */
 export async function parseExpected(text: string, file: string): Promise<ExpectedList> {
-  const [{ LineCounter, parseDocument }, { Ajv }] = await Promise.all([
+  const [{ isMap, LineCounter, parseDocument }, { Ajv }] = await Promise.all([
     import("yaml"),
     import("ajv"),
   ]);
@@ -71,14 +71,29 @@ export async function parseExpected(text: string, file: string): Promise<Expecte
     throw new UsageError(`not valid YAML: ${broken.message}`, { where: at(broken.pos[0]) });
   }
   const content: unknown = document.toJS({ maxAliasCount: 100 });
-  const validate = new Ajv({ allErrors: false, strict: true }).compile<ExpectedDocument>(
-    EXPECTED_SCHEMA,
-  );
+  const validate = new Ajv({
+    allErrors: true,
+    strict: true,
+    verbose: true,
+  }).compile<ExpectedDocument>(EXPECTED_SCHEMA);
   if (validate(content)) return build(content, file);
-  const error = validate.errors?.[0];
+  const errors = validate.errors ?? [];
+  // A misspelt key is the cause where a required one is missing as well.
+  const error =
+    errors.find((one) => one.keyword === "additionalProperties") ??
+    errors.find((one) => one.keyword === "propertyNames") ??
+    errors[0];
   const keys = keysOf(error?.instancePath ?? "");
   const node: unknown = keys.length === 0 ? document.contents : document.getIn(keys, true);
-  throw new UsageError(explain(error, keys), { where: at(offsetOf(node)) });
+  const named = String(error?.params["additionalProperty"] ?? error?.params["propertyName"] ?? "");
+  const pair = isMap(node) ? node.items.find((item) => keyText(item.key) === named) : undefined;
+  throw new UsageError(explain(error, keys), { where: at(offsetOf(pair?.key ?? node)) });
+}
+
+function keyText(key: unknown): string {
+  return typeof key === "object" && key !== null && "value" in key
+    ? String(key.value)
+    : String(key);
 }
 
 function keysOf(pointer: string): string[] {
@@ -99,7 +114,7 @@ function explain(error: ErrorObject | undefined, keys: readonly string[]): strin
   const params: Record<string, unknown> = error?.params ?? {};
   switch (error?.keyword) {
     case "additionalProperties":
-      return `unknown key "${String(params["additionalProperty"])}" in ${where}`;
+      return unknownKey(String(params["additionalProperty"]), where, error.parentSchema);
     case "required":
       return `"${String(params["missingProperty"])}" is missing in ${where}`;
     case "propertyNames":
@@ -109,6 +124,15 @@ function explain(error: ErrorObject | undefined, keys: readonly string[]): strin
     default:
       return `${where} ${error?.message ?? "is wrong"}`;
   }
+}
+
+function unknownKey(key: string, where: string, schema: unknown): string {
+  const properties: unknown =
+    typeof schema === "object" && schema !== null && "properties" in schema
+      ? schema.properties
+      : {};
+  const guess = didYouMean(key, Object.keys(properties ?? {}));
+  return `unknown key "${key}" in ${where}${guess === undefined ? "" : `; ${guess}`}`;
 }
 
 function build(document: ExpectedDocument, file: string): ExpectedList {
