@@ -1,2 +1,6 @@
+export * from "./emulated.ts";
+export { EmulatedContext } from "./emulated-context.ts";
+export * from "./emulated-target.ts";
+export * from "./reference.ts";
 export * from "./scenario.ts";
 export * from "./target.ts";

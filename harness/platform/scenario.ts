@@ -1,13 +1,48 @@
-import type { Conduit } from "../machine/index.ts";
+import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
+import type { RuleSetName } from "../mediator/index.ts";
+import type { Linux, TeecContext } from "../normal-world/index.ts";
 import type { Data } from "./target.ts";
+
+/** One SMC as seen at a driver's conduit or at the platform's port. `registers` is live: copy it. */
+export interface SmcObservation {
+  readonly where: "conduit" | "port";
+  readonly phase: "enter" | "leave";
+  /** The guest whose driver issued it; at the port undefined, where a7 says who calls. */
+  readonly guest: number | undefined;
+  readonly registers: Registers;
+}
+
+/** One normal world: a VM behind the mediator, or the only one on the other conduits. */
+export interface Guest {
+  readonly index: number;
+  readonly conduit: Conduit;
+  /** Its kernel, not probed yet. */
+  readonly kernel: Linux;
+  /** The kernel with driver and supplicant up; boots it on first use. Not from within a task. */
+  readonly linux: Linux;
+  /** Ends a VM: vCPUs stop, the mediator tears it down. Throws Skipped where that cannot be done. */
+  destroy(): void;
+}
 
 /**
  * What a scenario is given: the platform brought up with the conduit it asked for, and the normal
  * world on top. The same object stands before an emulated and a bridged secure world.
  */
 export interface ScenarioContext {
+  /** The first guest's conduit, for scenarios that speak in registers. */
   readonly conduit: Conduit;
   readonly seed: number;
+  readonly scheduler: Scheduler;
+  /** The guest of that number, made on first use. Throws Skipped where there can be only one. */
+  guest(index?: number): Guest;
+  /** A GP client context in a new process of a guest that is booted for it. Not from within a task. */
+  client(guest?: number): TeecContext;
+  /** Runs `body` to its end, everything else interleaved, and gives its value. */
+  execute<T>(body: Task<T>): T;
+  /** Has every SMC reported, at the conduits and at the port, until the scenario ends. */
+  observe(listener: (seen: SmcObservation) => void): void;
+  /** Ends the scenario as skipped. */
+  skip(reason: string): never;
 }
 
 /** A normal-world program, a named export of `suites/<subject>/*.scenario.ts`. */
@@ -16,5 +51,12 @@ export interface Scenario<C = ScenarioContext> {
   readonly conduits: readonly Conduit["kind"][];
   /** Clause ids that it exercises. */
   readonly clauses: readonly string[];
+  /** The mediator's rules, on conduit `vm`; `strict` when left out. */
+  readonly rules?: RuleSetName;
+  /**
+   * How many in a thousand of the places where the secure world can be interrupted find an interrupt
+   * pending, on the emulated platform; real ones have their own. 0 when left out.
+   */
+  readonly interrupts?: number;
   run(context: C, args: Data): Data | Promise<Data>;
 }

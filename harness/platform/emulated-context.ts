@@ -1,0 +1,121 @@
+import { TargetCrashError } from "../base/index.ts";
+import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
+import type { Vm } from "../mediator/index.ts";
+import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/index.ts";
+import { resultName } from "../optee-abi/index.ts";
+import { errnoName } from "../tee-uapi/index.ts";
+import { type EmulatedPlatform, taImages } from "./emulated.ts";
+import type { Guest, ScenarioContext, SmcObservation } from "./scenario.ts";
+import { Skipped } from "./target.ts";
+
+/** The context of one scenario run on an emulated platform. */
+export class EmulatedContext implements ScenarioContext {
+  readonly platform: EmulatedPlatform;
+  readonly seed: number;
+  readonly #guests: EmulatedGuest[] = [];
+  readonly #listeners: ((seen: SmcObservation) => void)[] = [];
+
+  constructor(platform: EmulatedPlatform) {
+    this.platform = platform;
+    this.seed = platform.options.seed;
+  }
+
+  get scheduler(): Scheduler {
+    return this.platform.scheduler;
+  }
+
+  get conduit(): Conduit {
+    return this.guest().conduit;
+  }
+
+  guest(index = 0): Guest {
+    if (index > 0 && this.platform.mediator === undefined) {
+      throw new Skipped(`conduit ${this.platform.options.conduit} has one normal world`);
+    }
+    while (this.#guests.length <= index) {
+      const number = this.#guests.length;
+      const { conduit, vm } = this.platform.addGuest();
+      const kernel = new Linux({
+        name: `guest ${number}`,
+        conduit,
+        scheduler: this.scheduler,
+        tas: taImages(),
+        trace: ({ phase, registers }) => this.#report("conduit", phase, number, registers),
+      });
+      this.#guests.push(new EmulatedGuest(this, number, kernel, vm));
+    }
+    const guest = this.#guests[index];
+    if (guest === undefined) throw new RangeError(`no guest ${index}`);
+    return guest;
+  }
+
+  client(guest = 0): TeecContext {
+    const { linux } = this.guest(guest);
+    const { result, context } = this.execute(teecInitializeContext(linux.process()));
+    if (context !== undefined) return context;
+    throw new TargetCrashError("a GP client context cannot be initialized", {
+      expected: "TEEC_SUCCESS",
+      seen: resultName(result) ?? `0x${result.toString(16)}`,
+    });
+  }
+
+  execute<T>(body: Task<T>): T {
+    return this.scheduler.run("scenario", body);
+  }
+
+  observe(listener: (seen: SmcObservation) => void): void {
+    this.#listeners.push(listener);
+    this.platform.onPort = (phase, registers) => this.#report("port", phase, undefined, registers);
+  }
+
+  skip(reason: string): never {
+    throw new Skipped(reason);
+  }
+
+  #report(
+    where: SmcObservation["where"],
+    phase: SmcObservation["phase"],
+    guest: number | undefined,
+    registers: Registers,
+  ): void {
+    for (const listener of this.#listeners) listener({ where, phase, guest, registers });
+  }
+}
+
+class EmulatedGuest implements Guest {
+  readonly index: number;
+  readonly kernel: Linux;
+  readonly #context: EmulatedContext;
+  readonly #vm: Vm | undefined;
+  #booted = false;
+
+  constructor(context: EmulatedContext, index: number, kernel: Linux, vm: Vm | undefined) {
+    this.#context = context;
+    this.index = index;
+    this.kernel = kernel;
+    this.#vm = vm;
+  }
+
+  get conduit(): Conduit {
+    return this.kernel.kernel.conduit;
+  }
+
+  get linux(): Linux {
+    if (!this.#booted) {
+      this.#booted = true;
+      const status = this.#context.execute(this.kernel.boot());
+      if (status < 0) {
+        throw new TargetCrashError(`the OP-TEE driver of ${this.kernel.name} does not start`, {
+          expected: "a probe and a supplicant that succeed",
+          seen: errnoName(status),
+        });
+      }
+    }
+    return this.kernel;
+  }
+
+  destroy(): void {
+    if (this.#vm === undefined) throw new Skipped("only a VM can be destroyed");
+    this.#vm.destroy();
+  }
+}

@@ -1,0 +1,89 @@
+import { LockstepError, messageOf } from "../base/index.ts";
+import type { BoardConfig } from "../board/index.ts";
+import type { Conduit } from "../machine/index.ts";
+import type { Status, SubcaseResult } from "../run/index.ts";
+import { createEmulated } from "./emulated.ts";
+import { EmulatedContext } from "./emulated-context.ts";
+import { importScenarios, isScenario, loadScenario } from "./reference.ts";
+import type { Scenario } from "./scenario.ts";
+import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
+
+export interface EmulatedTargetOptions {
+  /** Decides every interleaving and every scattered page; 1 when left out. */
+  readonly seed?: number;
+  /** The package that holds `dist/suites`; this one when left out. */
+  readonly root?: string;
+  /** Lines of the secure world's console. */
+  readonly console?: (line: string) => void;
+}
+
+/** Where the re-statements of xtest cases are. */
+const RESTATEMENTS = { subject: "xtest", file: "restatements" } as const;
+
+/** The emulated platform as a target: every scenario gets a machine of its own, in this thread. */
+export class EmulatedTarget implements Target {
+  readonly board: BoardConfig;
+  readonly #options: EmulatedTargetOptions;
+
+  constructor(board: BoardConfig, options: EmulatedTargetOptions = {}) {
+    this.board = board;
+    this.#options = options;
+  }
+
+  async run(reference: string, args: Data): Promise<Data> {
+    return this.#execute(await loadScenario(reference, this.#options.root), args);
+  }
+
+  async xtest(id: string): Promise<XtestOutcome> {
+    const restatements = await importScenarios(RESTATEMENTS, this.#options.root);
+    const scenario = restatements?.[id];
+    if (!isScenario(scenario)) return { id, title: id, status: "skip", reason: "not modelled" };
+    try {
+      return outcomeOf(id, await this.#execute(scenario, null));
+    } catch (error) {
+      if (error instanceof Skipped) {
+        return { id, title: id, status: "skip", reason: error.reason };
+      }
+      const status = error instanceof LockstepError && error.exitCode === 5 ? "crash" : "fail";
+      return { id, title: id, status, reason: messageOf(error) };
+    }
+  }
+
+  async close(): Promise<void> {
+    // Machines live only as long as their scenario.
+  }
+
+  async #execute(scenario: Scenario, args: Data): Promise<Data> {
+    const platform = createEmulated({
+      conduit: this.#conduitFor(scenario),
+      seed: this.#options.seed ?? 1,
+      rules: scenario.rules ?? "strict",
+      interrupts: scenario.interrupts ?? 0,
+      ...(this.#options.console === undefined ? {} : { console: this.#options.console }),
+    });
+    return await scenario.run(new EmulatedContext(platform), args);
+  }
+
+  #conduitFor(scenario: Scenario): Conduit["kind"] {
+    const conduit = scenario.conduits.find((kind) => this.board.conduits.includes(kind));
+    if (conduit !== undefined) return conduit;
+    throw new Skipped(
+      `needs conduit ${scenario.conduits.join(" or ")}, board ${this.board.name} has ${this.board.conduits.join(", ") || "none"}`,
+    );
+  }
+}
+
+/** What a re-statement returns: a title and its subcases. */
+interface Restated {
+  readonly title: string;
+  readonly subcases: readonly SubcaseResult[];
+}
+
+function outcomeOf(id: string, data: Data): XtestOutcome {
+  const { title, subcases } = data as unknown as Restated;
+  const bad = subcases.find(({ status }) => status !== "pass" && status !== "skip");
+  const skipped = subcases.length > 0 && subcases.every(({ status }) => status === "skip");
+  const status: Status = bad?.status ?? (skipped ? "skip" : "pass");
+  const reason = bad?.reason ?? (skipped ? subcases[0]?.reason : undefined);
+  return { id, title, status, subcases, ...(reason === undefined ? {} : { reason }) };
+}

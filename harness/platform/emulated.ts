@@ -1,0 +1,141 @@
+import { InternalError, Random } from "../base/index.ts";
+import {
+  type Conduit,
+  createDirectConduit,
+  type PhysicalMemory,
+  type PlatformPort,
+  type Registers,
+  Scheduler,
+  SparseMemory,
+  type Window,
+} from "../machine/index.ts";
+import {
+  createHwdomConduit,
+  createMediator,
+  type Mediator,
+  type RuleSetName,
+  type Vm,
+} from "../mediator/index.ts";
+import {
+  buildTaImage,
+  DEBIAN_4_5,
+  DEBIAN_4_5_VIRTUALIZED,
+  type OpteeBuild,
+  PSEUDO_TAS,
+  SecureWorld,
+  USER_TAS,
+} from "../secure-world/index.ts";
+
+const MIB = 1024 * 1024;
+
+/** The physical address map. VMs and the mediator live where no guest address could be mistaken. */
+export const EMULATED_MAP = {
+  secureRam: { base: 0x0e10_0000, size: 15 * MIB },
+  hostRam: { base: 0x4000_0000, size: 1024 * MIB },
+  mediatorHeap: { base: 0x20_0000_0000, size: 64 * MIB },
+  guestRam: { base: 0x30_0000_0000, size: 1024 * MIB },
+  /** What the driver of the conduits `direct` and `hwdom` may use; clear of reserved shm. */
+  driverRam: { base: 0x4800_0000, size: 64 * MIB },
+  /** RAM of each VM, in the VM's own addresses. */
+  vmRam: { base: 0x4000_0000, size: 32 * MIB },
+} as const satisfies Record<string, Window>;
+
+export interface EmulatedOptions {
+  readonly conduit: Conduit["kind"];
+  readonly seed: number;
+  /** Mediator rules of conduit `vm`; default `strict`. */
+  readonly rules?: RuleSetName;
+  /** What differs from the Debian build that fits the conduit. */
+  readonly build?: Partial<OpteeBuild>;
+  /** Of a thousand places where an interrupt could be taken, how many find one pending. */
+  readonly interrupts?: number;
+  /** Lines of the secure console. */
+  readonly console?: (line: string) => void;
+}
+
+/** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
+export class EmulatedPlatform {
+  readonly options: EmulatedOptions;
+  readonly scheduler: Scheduler;
+  readonly memory: SparseMemory;
+  readonly secureWorld: SecureWorld;
+  readonly port: PlatformPort;
+  readonly mediator: Mediator | undefined;
+  /** Sees every SMC at the port while set. */
+  onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
+
+  constructor(options: EmulatedOptions) {
+    this.options = options;
+    this.scheduler = new Scheduler(options.seed);
+    const map = EMULATED_MAP;
+    this.memory = new SparseMemory([
+      { name: "secure RAM", ...map.secureRam, type: "ram", secure: true },
+      { name: "RAM", ...map.hostRam, type: "ram" },
+      { name: "mediator heap", ...map.mediatorHeap, type: "ram" },
+      { name: "guest RAM", ...map.guestRam, type: "ram" },
+    ]);
+    const stock = options.conduit === "vm" ? DEBIAN_4_5_VIRTUALIZED : DEBIAN_4_5;
+    const chance = new Random(options.seed ^ 0x1f7e);
+    const interrupts = options.interrupts ?? 0;
+    this.secureWorld = new SecureWorld({
+      build: { ...stock, ...options.build },
+      memory: normalMemoryOf(this.memory),
+      nowMs: () => this.scheduler.nowMs,
+      pseudoTas: PSEUDO_TAS,
+      userTas: USER_TAS,
+      ...(interrupts > 0 ? { interruptPending: () => chance.below(1000) < interrupts } : {}),
+      ...(options.console === undefined ? {} : { console: options.console }),
+    });
+    this.port = {
+      memory: this.memory.view("normal", "host"),
+      smc: (registers) => {
+        this.onPort?.("enter", registers);
+        this.secureWorld.smc(registers);
+        this.onPort?.("leave", registers);
+      },
+    };
+    this.mediator =
+      options.conduit === "vm"
+        ? createMediator(this.port, {
+            rules: options.rules ?? "strict",
+            heap: map.mediatorHeap,
+            guests: [map.guestRam],
+            scatter: options.seed,
+            now: () => this.scheduler.nowMs,
+          })
+        : undefined;
+  }
+
+  /** A further normal world; with conduit `vm` a VM comes with it. Throws InternalError when refused. */
+  addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined } {
+    const { mediator, port } = this;
+    if (mediator !== undefined) {
+      const made = mediator.createVm({ ram: EMULATED_MAP.vmRam });
+      if (made.ok) return { conduit: made.value.conduit, vm: made.value };
+      throw new InternalError("the emulated platform has no room for another VM", {
+        seen: `${made.error}: ${made.reason}`,
+      });
+    }
+    const ram = EMULATED_MAP.driverRam;
+    const conduit =
+      this.options.conduit === "hwdom"
+        ? createHwdomConduit(port, { ram })
+        : createDirectConduit(port, ram);
+    return { conduit, vm: undefined };
+  }
+}
+
+/** What OP-TEE may share: non-secure memory, its accesses attributed to the secure world. */
+const normalMemoryOf = (memory: SparseMemory): PhysicalMemory => memory.view("normal", "secure");
+
+let images: ReadonlyMap<string, Uint8Array> | undefined;
+
+/** The `.ta` files of the modelled TAs, by UUID. */
+export function taImages(): ReadonlyMap<string, Uint8Array> {
+  images ??= new Map(USER_TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
+  return images;
+}
+
+export function createEmulated(options: EmulatedOptions): EmulatedPlatform {
+  return new EmulatedPlatform(options);
+}
