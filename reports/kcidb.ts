@@ -126,7 +126,7 @@ async function test(
     ...(excerpt === "" ? {} : { log_excerpt: excerpt }),
     environment: {
       comment: safe(one.target),
-      ...(facts === undefined ? {} : { misc: { ...facts } }),
+      ...(facts === undefined ? {} : { misc: factsOf(facts) }),
     },
     misc: {
       lockstep: reader.info.lockstep,
@@ -144,6 +144,12 @@ async function test(
       .join("\n")
       .slice(-EXCERPT);
   }
+}
+
+/** The facts sheet without images and packages, which belong to the build. */
+function factsOf(sheet: FactsSheet): object {
+  const { images: _images, packages: _packages, ...facts } = sheet;
+  return facts;
 }
 
 function startTime(reader: BundleReader, ms: number): string {

@@ -65,7 +65,7 @@ async function makeCommand(context: CliContext, bundle: string, options: Options
     const dir = options.out === undefined ? reader.dir : path.resolve(context.cwd, options.out);
     const places = await renderFormats(reader, formats, dir, origin);
     if (options.json === true) context.out(`${JSON.stringify(places, undefined, 2)}\n`);
-    else context.out(places.map((place) => `${path.relative(context.cwd, place)}\n`).join(""));
+    else for (const place of places) context.out(`${shortest(place, context.cwd)}\n`);
     return;
   }
   if (formats.length !== 1 || formats[0] === "allure") {
@@ -100,6 +100,11 @@ async function verifyCommand(context: CliContext, bundle: string, options: Optio
   }
   if (found.problems.length > 0) context.setExit(EXIT.failed);
   else if (found.state !== "complete") context.setExit(EXIT.incomplete);
+}
+
+function shortest(file: string, cwd: string): string {
+  const relative = path.relative(cwd, file);
+  return relative.startsWith("..") ? file : relative;
 }
 
 function ownVersion(): string {
