@@ -136,6 +136,9 @@ function firstPlace(parsed: ParsedCase): string | undefined {
 }
 
 function judgeSubcases(parsed: ParsedCase, open: Ruling | undefined): SubcaseResult[] {
+  if (parsed.subcases.every(isPlainPass)) {
+    return parsed.subcases.map(({ id, title }) => ({ id, title, status: "pass" }));
+  }
   const ran = new Set<string>();
   const skipped = new Map<string, string>();
   const results: SubcaseResult[] = [];
@@ -155,6 +158,10 @@ function judgeSubcases(parsed: ParsedCase, open: Ruling | undefined): SubcaseRes
     });
   }
   return results.toReversed();
+}
+
+function isPlainPass({ verdict, started, skips, title }: ParsedSubcase): boolean {
+  return verdict === "OK" && started && skips === undefined && title !== "";
 }
 
 function ruleSubcase(

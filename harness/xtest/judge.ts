@@ -145,8 +145,9 @@ function notesOf(run: ParsedRun, record: RunRecord | undefined): string[] {
     if (hang !== undefined && parsed.verdict !== undefined) {
       notes.push(`${hang.what} during ${parsed.id}, which went on: ${hang.line}`);
     }
+    if (record === undefined) continue;
     for (const [id, reason] of printedSkips(parsed)) {
-      const recorded = record?.skips.get(id);
+      const recorded = record.skips.get(id);
       if (recorded !== undefined && recorded !== reason) {
         notes.push(`${id} skips for another reason: "${reason}", recorded "${recorded}"`);
       }

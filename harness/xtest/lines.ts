@@ -44,7 +44,8 @@ export type ResultLine =
       readonly parent: string;
       readonly title: string;
     }
-  | { readonly kind: "verdict"; readonly id: string; readonly verdict: "OK" | "FAILED" };
+  | { readonly kind: "verdict"; readonly id: string; readonly verdict: "OK" | "FAILED" }
+  | Listed;
 
 /** Reads `* id title`, `o id title` and `  id OK`, given one character a byte. */
 export function resultLine(line: string): ResultLine | undefined {
@@ -77,6 +78,7 @@ export function utf8(text: string): string {
 }
 
 export interface Listed {
+  readonly kind: "listed";
   readonly id: string;
   readonly verdict: "OK" | "FAILED";
   readonly where: string | undefined;
@@ -91,9 +93,10 @@ export function listedLine(line: string): Listed | undefined {
   if (match === null || id === undefined || idKind(id) === undefined) return undefined;
   const place = match[3];
   return {
-    id,
+    kind: "listed",
+    id: utf8(id),
     verdict: match[2] === "OK" ? "OK" : "FAILED",
-    where: place === undefined ? undefined : basename(place),
+    where: place === undefined ? undefined : basename(utf8(place)),
   };
 }
 

@@ -116,6 +116,11 @@ export class XtestParser {
 
   #line(raw: string): void {
     if (this.#pending === "") {
+      if (raw.length <= 2) {
+        // The blank line before each case.
+        this.#payload++;
+        return;
+      }
       const known = this.#known.get(raw);
       if (known !== undefined) {
         this.#payload++;
@@ -171,8 +176,8 @@ export class XtestParser {
   #grammar(line: string, raw?: string): boolean {
     const result = resultLine(line);
     if (result !== undefined) {
-      if (result.kind !== "verdict" && !isPlain(result.title)) return false;
-      if (raw !== undefined && this.#known.size < MAX_KNOWN) this.#known.set(flat(raw), result);
+      if ("title" in result && !isPlain(result.title)) return false;
+      this.#remember(raw, result);
       this.#result(result);
       return true;
     }
@@ -180,10 +185,15 @@ export class XtestParser {
     if (first === HASH) return this.#hashLine(line);
     if (first === PLUS) return /^\+-{16,}$/.test(line);
     if (first >= 48 && first <= 57) return this.#totalsLine(line);
-    return this.#wordLine(line);
+    return this.#wordLine(line, raw);
+  }
+
+  #remember(raw: string | undefined, line: ResultLine): void {
+    if (raw !== undefined && this.#known.size < MAX_KNOWN) this.#known.set(flat(raw), line);
   }
 
   #result(line: ResultLine): void {
+    if (line.kind === "listed" && this.#run === undefined) return;
     const tracker = this.#run ?? this.#headless();
     switch (line.kind) {
       case "subcase":
@@ -195,6 +205,10 @@ export class XtestParser {
       case "case":
         tracker.startCase(line.id, line.title);
         this.#filters = [];
+        break;
+      case "listed":
+        // Outside the result list such a line is somebody's text.
+        if (tracker.listing) tracker.listed(line.id, line.verdict, line.where);
         break;
       default:
         line satisfies never;
@@ -226,12 +240,13 @@ export class XtestParser {
     return true;
   }
 
-  #wordLine(line: string): boolean {
+  #wordLine(line: string, raw: string | undefined): boolean {
     if (isDirty(line)) return false;
     if (this.#run?.listing === true) {
       const listed = listedLine(line);
       if (listed !== undefined) {
-        this.#run.listed(flat(listed.id), listed.verdict, listed.where);
+        this.#remember(raw, listed);
+        this.#result(listed);
         return true;
       }
     }
