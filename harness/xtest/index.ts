@@ -10,6 +10,7 @@ export { xtestCaseIds, xtestCases } from "./expected/cases.ts";
 export {
   bundledVersions,
   expectationsDir,
+  expectedFor,
   loadExpected,
   loadExpectedFile,
   parseExpected,

@@ -27,6 +27,8 @@ export class ResultKeeper {
   readonly #total: number;
   readonly #collector = new RunCollector();
   readonly #final = new Map<string, CaseResult>();
+  readonly #started = new Set<string>();
+  /** What the last `case-end` event of a case said. */
   readonly #live = new Map<string, Status>();
   readonly #infrastructure: string[] = [];
   #wholeSubtests: RunReport["subtests"];
@@ -45,6 +47,7 @@ export class ResultKeeper {
   started(parsed: ParsedCase): void {
     const { sink, progress } = this.#options;
     const offsets = this.#board.offsets();
+    this.#started.add(parsed.id);
     sink.event({ type: "case-start", target: this.#target, id: caseResultId(parsed.id), offsets });
     progress.count(this.#live.size, this.#total, parsed.id);
   }
@@ -134,9 +137,11 @@ export class ResultKeeper {
   #caseEnd(id: string, status: Status): void {
     this.#live.set(id, status);
     const { sink, progress } = this.#options;
-    const offsets = this.#board.offsets();
     const target = this.#target;
-    sink.event({ type: "case-end", target, id: caseResultId(id), status, offsets });
+    if (this.#started.has(id)) {
+      const offsets = this.#board.offsets();
+      sink.event({ type: "case-end", target, id: caseResultId(id), status, offsets });
+    }
     progress.count(Math.min(this.#live.size, this.#total), this.#total, id);
   }
 }

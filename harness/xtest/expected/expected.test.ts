@@ -2,6 +2,7 @@ import { expect, test } from "@jest/globals";
 import { UsageError } from "../../base/index.ts";
 import {
   bundledVersions,
+  expectedFor,
   formatExpected,
   judgeRun,
   loadExpected,
@@ -77,6 +78,15 @@ test.each([
   expect(error).toBeInstanceOf(UsageError);
   const { where = "", message: text } = error as UsageError;
   expect(`${where} ${text}`).toMatch(message);
+});
+
+test("a package version picks its list, an unknown one the newest", async () => {
+  expect(await expectedFor("4.5.0-2+deb13u1")).toMatchObject({
+    exact: true,
+    list: { xtest: "4.5.0" },
+  });
+  expect((await expectedFor("9.9.9")).exact).toBe(false);
+  expect((await expectedFor(undefined)).exact).toBe(false);
 });
 
 test("a missing file and an unknown version say what there is", async () => {

@@ -2,7 +2,7 @@ import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import type { ErrorObject } from "ajv";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
-import type { ExpectedCase, ExpectedList, RunRecord } from "./model.ts";
+import { type ExpectedCase, type ExpectedList, plainVersion, type RunRecord } from "./model.ts";
 import { EXPECTED_SCHEMA, type ExpectedDocument } from "./schema.ts";
 
 /** Folder of the lists that come with lockstep. */
@@ -37,6 +37,23 @@ export async function loadExpected(what: string): Promise<ExpectedList> {
     });
   }
   return await loadExpectedFile(path.join(expectationsDir, `xtest-${what}.yaml`));
+}
+
+/**
+ * The list for the xtest on a board, by the version of its package (`4.5.0-2`) or what else is
+ * known of it; the newest list where nothing is known or none is recorded. `exact` tells which.
+ */
+export async function expectedFor(
+  version: string | undefined,
+): Promise<{ readonly list: ExpectedList; readonly exact: boolean }> {
+  const versions = await bundledVersions();
+  const wanted = version === undefined ? undefined : plainVersion(version);
+  const exact = versions.find((one) => one === wanted);
+  const chosen = exact ?? versions[0];
+  if (chosen === undefined) {
+    throw new UsageError("no expected cases are installed", { where: expectationsDir });
+  }
+  return { list: await loadExpected(chosen), exact: exact !== undefined };
 }
 
 export async function loadExpectedFile(file: string): Promise<ExpectedList> {
