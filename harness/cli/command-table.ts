@@ -17,6 +17,12 @@ const SETUP = "Setting up";
 /** Every command, in the order of `lockstep --help`; each file is loaded only when it is asked for. */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: "run",
+    summary: "run the suites and xtest, and leave a bundle with reports",
+    group: "Running",
+    load: () => import("./commands/run.ts"),
+  },
+  {
     name: "boards",
     summary: "list, show, check and create board files",
     group: CONTROL,

@@ -4,6 +4,7 @@ import { BoardFileError, messageOf } from "../../base/index.ts";
 import type { BoardConfig, LiveBoard } from "../../board/index.ts";
 import type { PreparedImage } from "../../images/index.ts";
 import type { FactsSheet } from "../../run/index.ts";
+import { DEBIAN_4_5 } from "../../secure-world/index.ts";
 
 /** Package of the reference image whose version is the version of a piece of software. */
 const PACKAGED: Readonly<Record<string, string>> = {
@@ -12,12 +13,13 @@ const PACKAGED: Readonly<Record<string, string>> = {
 };
 
 /** The facts sheet of the emulated platform. */
-export function emulatedFacts(config: BoardConfig, model: string): FactsSheet {
+export function emulatedFacts(config: BoardConfig): FactsSheet {
+  const { major, minor } = DEBIAN_4_5.version;
   return {
     board: config.name,
     boardType: config.type,
     platform: "emulated",
-    versions: { "optee-model": model },
+    versions: { "optee-model": `${major}.${minor}` },
     images: {},
     packages: {},
     machine: {},

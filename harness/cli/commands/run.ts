@@ -1,0 +1,43 @@
+import { Command, InvalidArgumentError } from "commander";
+import type { CommandBuilder } from "../context.ts";
+import { examples } from "../help.ts";
+import type { RunFlags } from "../run-loop/execute.ts";
+
+export const build: CommandBuilder = (context) => {
+  const command = new Command("run")
+    .description(
+      "Run the suites on the emulated platform and on every board named, all of xtest included, " +
+        "and leave a bundle with reports. A board that boots a reference image has it made first.",
+    )
+    .option("--board <board...>", "boards besides the emulated platform (default: LOCKSTEP_BOARD)")
+    .option("--suite <suite...>", "run only these suites: the folders under suites/")
+    .option("--filter <re...>", "run only cases whose id or title matches one of these")
+    .option("--baseline <bundle>", "compare with an earlier bundle; worse than it fails the run")
+    .option("--out <dir>", "folder of the bundle (default: lockstep-out/TIME, or LOCKSTEP_OUT)")
+    .option("--retries <n>", "boot a board again after an infrastructure error", whole, 0)
+    .option(
+      "--seed <n>",
+      "seed of everything that uses chance (default: LOCKSTEP_SEED, else 1)",
+      whole,
+    )
+    .option("--list-clauses", "list the clauses that scenarios exercise, and run nothing")
+    .option("--json", "print the results as one JSON document")
+    .action(async (flags: RunFlags) => {
+      const { executeRun } = await import("../run-loop/execute.ts");
+      await executeRun(context, flags);
+    });
+  return examples(command, [
+    ["lockstep run", "the emulated platform, within seconds"],
+    ["lockstep run --board qemu-virt", "and a real OP-TEE in QEMU, with all of xtest"],
+    ["lockstep run --suite xtest --filter 'regression_10[01]'", "some cases only"],
+    ["lockstep run --board qemu-virt --baseline last-night", "what became worse since"],
+  ]);
+};
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (!/^\d{1,10}$/.test(text) || value > 0xffff_ffff) {
+    throw new InvalidArgumentError("Write a whole number from 0 to 4294967295.");
+  }
+  return value;
+}

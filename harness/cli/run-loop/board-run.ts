@@ -1,0 +1,175 @@
+import {
+  DeadlineError,
+  exitCodeOf,
+  EXIT,
+  InfrastructureError,
+  messageOf,
+  TargetCrashError,
+} from "../../base/index.ts";
+import type { BoardConfig } from "../../board/index.ts";
+import { findPrepared, type PreparedImage, prepareImage } from "../../images/index.ts";
+import { loadScenario } from "../../platform/index.ts";
+import type { CaseResult, SuiteSetup } from "../../run/index.ts";
+import { type ExpectedList, runXtest } from "../../xtest/index.ts";
+import { bootDeadline, type OpenedBoard, openBoardForCli } from "../open-board.ts";
+import { BoardTarget } from "./board-target.ts";
+import { boardFacts } from "./facts.ts";
+import { observerFor } from "./observer.ts";
+import type { RunSession } from "./session.ts";
+import { runSuites } from "./suite-child.ts";
+import { expectedFor, wantedCases } from "./xtest-list.ts";
+
+const XTEST = "xtest";
+
+/** Runs the suites on a real board: prepare, open, boot, run, leave as the board file says. */
+export async function runBoard(config: BoardConfig, session: RunSession): Promise<void> {
+  const prepared = await ensurePrepared(config, session);
+  const expected = await expectedFor(prepared);
+  const wanted = session.plan.suites.includes(XTEST)
+    ? wantedCases(expected, config, session.plan.filter)
+    : [];
+  const setup: SuiteSetup = {
+    board: { name: config.name, type: config.type, platform: config.platform },
+    filter: session.plan.filter,
+    xtest: wanted.map(({ id, title }) => ({ id, title })),
+  };
+  session.recordFacts(await boardFacts(config, undefined, prepared));
+  if (wanted.length === 0) {
+    // Only scenarios: what they need of this board is known without switching it on.
+    await runOn(config, session, setup, undefined, expected);
+    return;
+  }
+  const opened = await openBoardForCli(config, session.context, {
+    observer: observerFor(config.name, session.writer),
+  });
+  try {
+    await boot(opened, session);
+    session.recordFacts(await boardFacts(config, opened.board, prepared));
+    await runOn(config, session, setup, opened, expected);
+  } catch (error) {
+    if (!session.abort.aborted) missAll(config, session, setup, error);
+    throw error;
+  } finally {
+    session.recordFacts(await boardFacts(config, opened.board, prepared));
+    await opened.close();
+  }
+}
+
+async function ensurePrepared(
+  config: BoardConfig,
+  session: RunSession,
+): Promise<PreparedImage | undefined> {
+  if (config.image === undefined) return undefined;
+  const { env, progress, abort } = session.context;
+  return (
+    (await findPrepared(config.image, env)) ??
+    (await prepareImage(config.image, { env, progress, abort }))
+  );
+}
+
+/** Boots to `tee-ready`; after an infrastructure error or a missed deadline, again as `--retries` says. */
+async function boot(opened: OpenedBoard, session: RunSession): Promise<void> {
+  const { board, config } = opened;
+  for (let attempt = 0; ; attempt += 1) {
+    const deadline = bootDeadline(config, session.context, undefined);
+    try {
+      if (attempt > 0) await board.recover(deadline);
+      await board.transition("tee-ready", deadline);
+      return;
+    } catch (error) {
+      const again = error instanceof InfrastructureError || error instanceof DeadlineError;
+      if (!again || attempt >= session.plan.retries || session.abort.aborted) throw error;
+      const text = `boot ${attempt + 1} failed and is tried again: ${messageOf(error)}`;
+      session.context.progress.warn(`${config.name}: ${text}`);
+      session.writer.event({ type: "warning", target: config.name, text });
+    }
+  }
+}
+
+async function runOn(
+  config: BoardConfig,
+  session: RunSession,
+  setup: SuiteSetup,
+  opened: OpenedBoard | undefined,
+  expected: ExpectedList,
+): Promise<void> {
+  const target = new BoardTarget(
+    config,
+    async (outcome) => {
+      if (opened === undefined) return;
+      const summary = await runXtest(
+        opened.board,
+        {
+          level: config.xtest?.level ?? 0,
+          suites: config.xtest?.suites ?? [...new Set(expected.cases.map(({ suite }) => suite))],
+          ...(session.plan.filter.patterns.length > 0 && { only: setup.xtest.map(({ id }) => id) }),
+          exclude: config.xtest?.exclude ?? [],
+        },
+        {
+          sink: session.writer,
+          progress: session.context.progress,
+          abort: session.abort,
+          expected,
+          retries: session.plan.retries,
+          onResult: (result) => outcome(outcomeOf(result)),
+        },
+      );
+      session.addExitCode(summary.exitCode);
+    },
+    loadScenario,
+  );
+  try {
+    await runSuites({
+      setup,
+      suites: session.plan.suites,
+      target,
+      targetRecordsXtest: true,
+      sink: session.writer,
+      offsets: () => opened?.board.offsets() ?? {},
+      clausesOf: async (reference) => (await loadScenario(reference)).clauses,
+      progress: session.context.progress,
+      abort: session.abort,
+    });
+  } finally {
+    await target.close();
+  }
+}
+
+function outcomeOf(result: CaseResult): {
+  id: string;
+  title: string;
+  status: CaseResult["status"];
+  reason?: string;
+} {
+  return {
+    id: result.id.replace(/^xtest\./, ""),
+    title: result.title,
+    status: result.status,
+    ...(result.reason === undefined ? {} : { reason: result.reason }),
+  };
+}
+
+/** No case of a board that never came up may stay blank. */
+function missAll(
+  config: BoardConfig,
+  session: RunSession,
+  setup: SuiteSetup,
+  error: unknown,
+): void {
+  const seen = new Set(
+    session.writer.results.cases.filter(({ target }) => target === config.name).map(({ id }) => id),
+  );
+  const crashed = error instanceof TargetCrashError || exitCodeOf(error) === EXIT.crashed;
+  for (const { id, title } of setup.xtest) {
+    const caseId = `xtest.${id}`;
+    if (seen.has(caseId)) continue;
+    session.writer.result({
+      target: config.name,
+      suite: XTEST,
+      id: caseId,
+      title,
+      status: "miss",
+      reason: `never ran: ${crashed ? "the board crashed" : "the board was not ready"}: ${messageOf(error)}`,
+    });
+  }
+}

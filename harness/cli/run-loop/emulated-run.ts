@@ -1,0 +1,43 @@
+import type { BoardConfig } from "../../board/index.ts";
+import { EmulatedTarget, loadScenario } from "../../platform/index.ts";
+import type { SuiteSetup } from "../../run/index.ts";
+import { emulatedFacts } from "./facts.ts";
+import type { RunSession } from "./session.ts";
+import { runSuites } from "./suite-child.ts";
+import { expectedFor } from "./xtest-list.ts";
+
+/** Runs the suites on the emulated platform, in this thread. */
+export async function runEmulated(config: BoardConfig, session: RunSession): Promise<void> {
+  const expected = await expectedFor(undefined);
+  const setup: SuiteSetup = {
+    board: { name: config.name, type: config.type, platform: config.platform },
+    filter: session.plan.filter,
+    xtest: expected.cases.map(({ id, title }) => ({ id, title })),
+  };
+  const { writer } = session;
+  const target = new EmulatedTarget(config, {
+    seed: session.seed,
+    console: (line) => writer.raw(config.name, "secure", Buffer.from(`${line}\n`)),
+  });
+  session.recordFacts(emulatedFacts(config));
+  const stage = session.context.progress.stage(`suites on ${config.name}`);
+  try {
+    const cases = await runSuites({
+      setup,
+      suites: session.plan.suites,
+      target,
+      targetRecordsXtest: false,
+      sink: session.writer,
+      offsets: () => ({}),
+      clausesOf: async (reference) => (await loadScenario(reference)).clauses,
+      progress: session.context.progress,
+      abort: session.abort,
+    });
+    stage.done(`${cases} cases`);
+  } catch (error) {
+    stage.failed();
+    throw error;
+  } finally {
+    await target.close();
+  }
+}
