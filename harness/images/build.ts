@@ -30,7 +30,7 @@ export async function buildImage(
   loaded: LoadedRecipe,
   inputs: Inputs,
   inputsHash: string,
-  folders: { readonly work: string; readonly out: string },
+  folders: { readonly work: string; readonly out: string; readonly log: string },
   options: PrepareOptions,
 ): Promise<ImageManifest> {
   const { recipe } = loaded;
@@ -39,7 +39,7 @@ export async function buildImage(
   const command: CommandOptions = {
     env: options.env,
     abort: options.abort,
-    log: path.join(work, "build.log"),
+    log: folders.log,
   };
   const parts = path.join(work, "parts");
   const rootfs = path.join(work, "rootfs");

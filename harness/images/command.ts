@@ -123,7 +123,7 @@ export async function mustRun(
   if (result.exitCode === 0) return result;
   throw new InfrastructureError(`${what} failed: ${program} ended with ${result.exitCode}`, {
     seen: lastLines(result, 6),
-    next: nextStep(result),
+    next: nextStep(result, options.log),
   });
 }
 
@@ -137,8 +137,10 @@ export function lastLines(result: CommandResult, count: number): string {
   return lines.slice(-count).join(" | ");
 }
 
-function nextStep(result: CommandResult): string {
-  return /No space left on device|ENOSPC/.test(result.stderr + result.stdout)
-    ? "The disk is full: make room, or set LOCKSTEP_CACHE to a folder on another disk"
-    : "Run again with --debug to see all of its output, or `lockstep doctor` to check this host";
+function nextStep(result: CommandResult, log: string | undefined): string {
+  if (/No space left on device|ENOSPC/.test(result.stderr + result.stdout)) {
+    return "The disk is full: make room, or set LOCKSTEP_CACHE to a folder on another disk";
+  }
+  const check = "`lockstep doctor` checks this host";
+  return log === undefined ? check : `All of its output is in ${log}; ${check}`;
 }

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "@jest/globals";
-import { InfrastructureError, UsageError } from "../base/index.ts";
+import { InfrastructureError, secrets, UsageError } from "../base/index.ts";
 import { chooseMirrors, debianMirrors, hostSources, parseDeb822, parseOneLine } from "./mirror.ts";
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -93,6 +93,11 @@ Signed-By: ${keyring}`),
     },
     { uri: "https://third.example/tools", securityUri: "http://mirror.example/debian-security" },
   ]);
+});
+
+test("a password in a mirror's URL is masked wherever text leaves", async () => {
+  await chooseMirrors("https://lab:pass-4711@a.example/debian", {});
+  expect(secrets.mask("E: https://lab:pass-4711@a.example/debian failed")).not.toContain("4711");
 });
 
 test("the host's sources are read in apt's order, and an option or variable beats them", async () => {

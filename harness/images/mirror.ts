@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { InfrastructureError, UsageError } from "../base/index.ts";
+import { InfrastructureError, secrets, UsageError } from "../base/index.ts";
 
 /** One line or stanza of apt's sources, as sources.list(5) defines them. */
 export interface AptSource {
@@ -125,14 +125,25 @@ export async function chooseMirrors(
         where: given === undefined ? "LOCKSTEP_DEBIAN_MIRROR" : "--mirror",
       });
     }
-    return [{ uri: trimSlash(text), securityUri: undefined }];
+    return hidePasswords([{ uri: trimSlash(text), securityUri: undefined }]);
   }
   const mirrors = debianMirrors(await hostSources(etcApt));
-  if (mirrors.length > 0) return mirrors;
+  if (mirrors.length > 0) return hidePasswords(mirrors);
   throw new InfrastructureError("the apt sources of this host name no Debian mirror", {
     where: etcApt ?? "/etc/apt",
     next: "Give one with --mirror URL or LOCKSTEP_DEBIAN_MIRROR",
   });
+}
+
+/** A password in a mirror's URL must not reach any message. */
+function hidePasswords(mirrors: DebianMirror[]): DebianMirror[] {
+  for (const { uri, securityUri } of mirrors) {
+    for (const each of [uri, securityUri ?? ""]) {
+      const password = /\/\/[^/@:]*:([^/@]+)@/.exec(each)?.[1];
+      if (password !== undefined) secrets.add(password);
+    }
+  }
+  return mirrors;
 }
 
 const trimSlash = (uri: string): string => uri.replace(/\/+$/, "");

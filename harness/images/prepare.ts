@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { cacheDir, InfrastructureError, InterruptedError } from "../base/index.ts";
 import { buildImage } from "./build.ts";
@@ -8,7 +9,7 @@ import type { PreparedImage, PrepareOptions } from "./model.ts";
 import { gatherInputs, type Inputs } from "./packages.ts";
 import { type LoadedRecipe, loadRecipe } from "./recipe.ts";
 import { inStage } from "./stage.ts";
-import { findByRecipe, imagesRoot, publish, removeTree, workFolder } from "./store.ts";
+import { buildLog, findByRecipe, imagesRoot, publish, removeTree, workFolder } from "./store.ts";
 import { requireTools } from "./tools.ts";
 
 /**
@@ -65,7 +66,9 @@ async function make(
     const work = await workFolder(env, recipe.name);
     try {
       const out = path.join(work, "image");
-      const manifest = await buildImage(loaded, inputs, hash, { work, out }, options);
+      const log = buildLog(env, recipe.name);
+      await writeFile(log, "");
+      const manifest = await buildImage(loaded, inputs, hash, { work, out, log }, options);
       if (options.abort.aborted) throw new InterruptedError("stopped while preparing an image");
       return await publish(env, out, manifest);
     } finally {
@@ -103,7 +106,7 @@ function explain(error: unknown, options: PrepareOptions): unknown {
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new InfrastructureError("the disk is full: the image was not made", {
       where,
-      next: "Make room (about 700 MB are needed while building), or set LOCKSTEP_CACHE to a folder on another disk",
+      next: "Make room (about 600 MB are needed while building), or set LOCKSTEP_CACHE to a folder on another disk",
       cause: error,
     });
   }

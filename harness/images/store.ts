@@ -22,6 +22,11 @@ const nameRoot = (env: NodeJS.ProcessEnv, name: string): string => path.join(ima
 const referenceFile = (env: NodeJS.ProcessEnv, name: string, recipe: string): string =>
   path.join(nameRoot(env, name), `${recipe.slice(0, 32)}.ref`);
 
+/** What the programs of the last build of an image printed; it outlives a build that failed. */
+export function buildLog(env: NodeJS.ProcessEnv, name: string): string {
+  return path.join(nameRoot(env, name), "build.log");
+}
+
 /** The finished image of this recipe, or undefined if there is none or a file of it is damaged in length. */
 export async function findByRecipe(
   env: NodeJS.ProcessEnv,

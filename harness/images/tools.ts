@@ -43,6 +43,11 @@ const TOOLS: readonly RequiredTool[] = [
     debianPackage: "libssl-dev",
     why: "TF-A's fiptool is compiled against it",
   },
+  {
+    tool: "/usr/include/stdio.h",
+    debianPackage: "libc6-dev",
+    why: "TF-A's own host tools are compiled against it",
+  },
   { tool: "flock", debianPackage: "util-linux", why: "keeps two builds apart" },
   { tool: "setpriv", debianPackage: "util-linux", why: "ends programs with their starter" },
   {
