@@ -14,5 +14,6 @@ export type * from "./file/model.ts";
 export type { BoardFileProblem } from "./file/source.ts";
 export type * from "./live.ts";
 export type * from "./observer.ts";
+export { openBoard } from "./open.ts";
 export type * from "./options.ts";
 export * from "./protocol.ts";

@@ -10,12 +10,17 @@ export interface PowerProtocol {
   state(): Promise<"on" | "off" | "unknown">;
 }
 
-/** A command's outcome where stdout and stderr are apart (SSH). */
+/** A command's outcome, stdout and stderr apart. */
 export interface ExecResult {
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
+  /**
+   * Set where a console had to carry the output as plain text, all of it in `stdout`: true if lines
+   * of other programs are in it.
+   */
+  readonly interleaved?: boolean;
 }
 
 /** A command that is running on the board, its output delivered while it comes. */

@@ -1,0 +1,58 @@
+import type { Deadline, LockstepError } from "../../base/index.ts";
+import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
+
+/** Waits that end with the first incident. */
+export class CrashGate {
+  readonly #waits = new Set<(error: LockstepError) => void>();
+
+  fail(error: LockstepError): void {
+    for (const reject of this.#waits) reject(error);
+  }
+
+  /** Settles like `work`, or rejects as soon as an incident ends whatever runs on the board. */
+  async race<T>(work: Promise<T>): Promise<T> {
+    return await new Promise<T>((resolve, reject) => {
+      this.#waits.add(reject);
+      work.then(
+        (value) => {
+          this.#waits.delete(reject);
+          resolve(value);
+        },
+        (error: unknown) => {
+          this.#waits.delete(reject);
+          reject(error);
+        },
+      );
+    });
+  }
+}
+
+/** Commands that end with a TargetCrashError the moment their board crashes. */
+export class GuardedCommands implements CommandProtocol {
+  readonly #commands: CommandProtocol;
+  readonly #watch: CrashGate;
+
+  constructor(commands: CommandProtocol, watch: CrashGate) {
+    this.#commands = commands;
+    this.#watch = watch;
+  }
+
+  async exec(command: string, deadline: Deadline): Promise<ExecResult> {
+    return await this.#watch.race(this.#commands.exec(command, deadline));
+  }
+
+  async start(command: string, deadline: Deadline): Promise<RunningCommand> {
+    const running = await this.#watch.race(this.#commands.start(command, deadline));
+    const done = this.#watch.race(running.done);
+    done.catch(() => {});
+    return {
+      onOutput: (listener) => {
+        running.onOutput(listener);
+      },
+      done,
+      kill: async () => {
+        await running.kill();
+      },
+    };
+  }
+}

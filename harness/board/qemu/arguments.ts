@@ -1,0 +1,92 @@
+import path from "node:path";
+import { BoardFileError } from "../../base/index.ts";
+import type { BoardConfig, ImageFiles } from "../file/model.ts";
+
+/** What is decided at each start: where QMP listens and which local port leads to the guest's SSH. */
+export interface LaunchPlan {
+  readonly qmpSocket: string;
+  /** Local TCP port forwarded to the guest, where `ssh.host` is `forward`. */
+  readonly sshPort?: number;
+  /** Folder for QEMU's own console logs. */
+  readonly logs?: string;
+}
+
+/** Id of the network back end that carries SSH; `extra` may attach a device of its own to it. */
+const NETDEV = "lockstep";
+
+/** The chardev id of a console, as `query-chardev` names it. */
+export function chardevOf(serial: number): string {
+  return `serial${serial}`;
+}
+
+/**
+ * The command line for `config`, without the binary. The machine starts paused (`-S`), and stops
+ * instead of ending when the guest switches itself off (`-no-shutdown`), so that its last output can
+ * be read; every image is opened so that the guest cannot change it. Works with QEMU 7.2 and newer.
+ */
+export function qemuArguments(config: BoardConfig, images: ImageFiles, plan: LaunchPlan): string[] {
+  const qemu = config.qemu;
+  if (qemu === undefined) {
+    throw new BoardFileError(`board ${config.name} has no qemu section`, { where: config.file });
+  }
+  const options = Object.entries(qemu.options).map(([name, value]) => `${name}=${escape(value)}`);
+  const args = ["-machine", [qemu.machine, ...options].join(",")];
+  args.push("-cpu", qemu.cpu, "-smp", String(qemu.cores), "-m", `${qemu.memoryMiB}M`);
+  args.push("-display", "none", "-monitor", "none", "-no-shutdown", "-S");
+  args.push("-qmp", `unix:${escape(plan.qmpSocket)}`, ...serialArguments(config, plan));
+  if (images.bios !== undefined) args.push("-bios", images.bios);
+  if (images.flash !== undefined) {
+    args.push("-drive", `if=pflash,unit=0,${drive(images.flash)}`);
+  }
+  if (images.kernel !== undefined) args.push("-kernel", images.kernel);
+  if (images.initrd !== undefined) args.push("-initrd", images.initrd);
+  if (images.dtb !== undefined) args.push("-dtb", images.dtb);
+  if (images.rootfs !== undefined) args.push("-drive", `if=virtio,${drive(images.rootfs)}`);
+  if (images.append !== undefined) args.push("-append", images.append);
+  args.push(...networkArguments(config, qemu.extra, plan), ...qemu.extra);
+  return args;
+}
+
+function serialArguments(config: BoardConfig, plan: LaunchPlan): string[] {
+  const byIndex = new Map(
+    config.consoles.flatMap((console) =>
+      "qemuSerial" in console.port ? [[console.port.qemuSerial, console.name] as const] : [],
+    ),
+  );
+  const args: string[] = [];
+  for (let index = 0; index <= Math.max(-1, ...byIndex.keys()); index += 1) {
+    const name = byIndex.get(index);
+    if (name === undefined) {
+      args.push("-serial", "null");
+      continue;
+    }
+    const log =
+      plan.logs === undefined
+        ? ""
+        : `,logfile=${escape(path.join(plan.logs, `${name}.log`))},logappend=on`;
+    args.push("-chardev", `pty,id=${chardevOf(index)}${log}`);
+    args.push("-serial", `chardev:${chardevOf(index)}`);
+  }
+  return args;
+}
+
+function networkArguments(
+  config: BoardConfig,
+  extra: readonly string[],
+  plan: LaunchPlan,
+): string[] {
+  if (plan.sshPort === undefined) return [];
+  const user = `user,id=${NETDEV},hostfwd=tcp:127.0.0.1:${plan.sshPort}-:${config.ssh?.port ?? 22}`;
+  const ownDevice = extra.some((argument) => argument.includes(`netdev=${NETDEV}`));
+  return ownDevice ? ["-netdev", user] : ["-nic", user];
+}
+
+function drive(file: string): string {
+  const format = file.endsWith(".qcow2") ? "qcow2" : "raw";
+  return `format=${format},snapshot=on,file=${escape(file)}`;
+}
+
+/** A value inside a comma-separated option: QEMU reads `,,` as one comma. */
+function escape(value: string): string {
+  return value.replaceAll(",", ",,");
+}

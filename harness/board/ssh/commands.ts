@@ -1,0 +1,97 @@
+import type { ClientChannel } from "ssh2";
+import { type Deadline, InfrastructureError } from "../../base/index.ts";
+import { Deferred } from "../deferred.ts";
+import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
+import { OutputQueue } from "../shell/output-queue.ts";
+import type { SshConnection } from "./connection.ts";
+
+type End = { exitCode: number | undefined; signal: string | undefined };
+
+const KILL_STEP_MS = 2000;
+
+/** Commands over SSH, each on a channel of its own, standard input closed. */
+export class SshCommands implements CommandProtocol {
+  readonly #connection: SshConnection;
+
+  constructor(connection: SshConnection) {
+    this.#connection = connection;
+  }
+
+  async exec(command: string, deadline: Deadline): Promise<ExecResult> {
+    const channel = await this.#connection.open(command, deadline);
+    const stdout: Uint8Array[] = [];
+    const stderr: Uint8Array[] = [];
+    channel.on("data", (bytes: Buffer) => stdout.push(bytes));
+    channel.stderr.on("data", (bytes: Buffer) => stderr.push(bytes));
+    channel.end();
+    const ended = this.#ended(channel);
+    try {
+      const end = await deadline.race(ended);
+      return { ...end, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) };
+    } catch (error) {
+      channel.destroy();
+      throw error;
+    }
+  }
+
+  async start(command: string, deadline: Deadline): Promise<RunningCommand> {
+    const channel = await this.#connection.open(command, deadline);
+    const queue = new OutputQueue();
+    channel.on("data", queue.push);
+    channel.stderr.on("data", queue.push);
+    channel.end();
+    const done = deadline.race(this.#ended(channel)).catch((error: unknown) => {
+      channel.destroy();
+      throw error;
+    });
+    done.catch(() => {});
+    return {
+      onOutput: queue.listen,
+      done,
+      kill: async () => {
+        for (const signal of ["TERM", "KILL"]) {
+          channel.signal(signal);
+          if (await settles(done, KILL_STEP_MS)) return;
+        }
+        channel.destroy();
+      },
+    };
+  }
+
+  /** Settles when the channel is closed; rejects if that was not the command's own end. */
+  async #ended(channel: ClientChannel): Promise<End> {
+    const result = new Deferred<End>();
+    const stop = this.#connection.onLoss(result.reject);
+    let end: End | undefined;
+    channel.on("exit", (code: number | null, signal?: string) => {
+      end = { exitCode: code ?? undefined, signal };
+    });
+    channel.on("close", () => {
+      if (end !== undefined) result.resolve(end);
+      else
+        result.reject(
+          new InfrastructureError("the SSH channel closed before the command had ended", {
+            next: "The console shows what happened to the board.",
+          }),
+        );
+    });
+    try {
+      return await result.promise;
+    } finally {
+      stop();
+    }
+  }
+}
+
+async function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      resolve(false);
+    }, ms);
+    const yes = (): void => {
+      clearTimeout(timer);
+      resolve(true);
+    };
+    promise.then(yes, yes);
+  });
+}
