@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { StepResult, TestResult } from "allure-js-commons";
 import type { EnvironmentInfo } from "allure-js-commons/sdk";
@@ -61,8 +61,18 @@ export async function writeAllure(reader: BundleReader, dir: string): Promise<vo
   rmSync(temporary, { recursive: true, force: true });
   try {
     mkdirSync(temporary, { recursive: true });
+    // The library's writer waits for the disk after each of its hundreds of small files. Here the
+    // folder appears as a whole, and the bundle that it is made from is safe already.
+    class FolderWriter extends FileSystemWriter {
+      override writeAttachment(name: string, content: Buffer): void {
+        writeFileSync(path.join(temporary, name), content);
+      }
+      override writeResult(result: TestResult): void {
+        writeFileSync(path.join(temporary, `${result.uuid}-result.json`), JSON.stringify(result));
+      }
+    }
     const runtime = new Runtime({
-      writer: new FileSystemWriter({ resultsDir: temporary }),
+      writer: new FolderWriter({ resultsDir: temporary }),
       environmentInfo: environment(reader),
       categories: CATEGORIES.map(([name, messageRegex, status]) => ({
         name,

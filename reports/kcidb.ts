@@ -92,7 +92,7 @@ export async function renderKcidb(reader: BundleReader, origin = "lockstep"): Pr
       present: one.status === "xfail",
     });
   }
-  return `${JSON.stringify(report, null, 2)}\n`;
+  return `${JSON.stringify(report, noNul, 2)}\n`;
 }
 
 function checkout(id: string, origin: string, facts: FactsSheet | undefined): object {
@@ -152,14 +152,19 @@ function factsOf(sheet: FactsSheet): object {
   return facts;
 }
 
+/** The database behind KCIDB takes no NUL in any text. */
+function noNul(_key: string, value: unknown): unknown {
+  return typeof value === "string" ? value.replaceAll("\0", "\u2400") : value;
+}
+
 function startTime(reader: BundleReader, ms: number): string {
   const origin = Date.parse(reader.info.startedAt);
   return new Date((Number.isNaN(origin) ? 0 : origin) + ms).toISOString().replace("Z", "+00:00");
 }
 
-/** One line without NUL, as the schema's patterns want it. */
+/** One line, as the schema's patterns want it. */
 function safe(text: string): string {
-  return text.replaceAll("\0", "\u2400").replaceAll(/[\r\n]+/g, " ");
+  return text.replaceAll(/[\r\n\u2028\u2029]+/g, " ");
 }
 
 function hash(value: unknown): string {

@@ -36,8 +36,18 @@ export interface Timeline {
   case(target: string, id: string): CaseTime | undefined;
 }
 
-/** Reads the events once, in bounded memory per case and stage. */
-export async function readTimeline(reader: BundleReader): Promise<Timeline> {
+const READ = new WeakMap<BundleReader, Promise<Timeline>>();
+
+/** Reads the events, in memory bounded by the number of cases and stages; only once for a reader. */
+export function readTimeline(reader: BundleReader): Promise<Timeline> {
+  const known = READ.get(reader);
+  if (known !== undefined) return known;
+  const reading = collect(reader);
+  READ.set(reader, reading);
+  return reading;
+}
+
+async function collect(reader: BundleReader): Promise<Timeline> {
   const stages: StageTime[] = [];
   const cases = new Map<string, CaseTime>();
   const totals: RunTotals[] = [];
