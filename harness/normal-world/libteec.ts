@@ -118,8 +118,8 @@ export class TeecContext {
     view.setUint32(A.numParams, 4, true);
     const prepared = yield* this.#before(view, A.size, params);
     if (prepared.result !== TEEC.TEEC_SUCCESS) {
-      yield* this.#after(view, A.size, params, prepared.temporary);
-      return prepared;
+      yield* this.#after(view, A.size, [], prepared.temporary);
+      return { result: prepared.result, origin: prepared.origin };
     }
     const status = yield* this.#variable(TEE_IOC.OPEN_SESSION, buffer);
     yield* this.#after(view, A.size, params, prepared.temporary);
@@ -143,7 +143,7 @@ export class TeecContext {
     view.setUint32(A.session, session.id, true);
     view.setUint32(A.numParams, 4, true);
     const prepared = yield* this.#before(view, A.size, params);
-    let outcome: TeecResult = prepared;
+    let outcome: TeecResult = { result: prepared.result, origin: prepared.origin };
     let answered = false;
     if (prepared.result === TEEC.TEEC_SUCCESS) {
       const status = yield* this.#variable(TEE_IOC.INVOKE, buffer);

@@ -1,0 +1,73 @@
+import { expect, test } from "@jest/globals";
+import { target } from "../support/target.ts";
+
+const run = (name: string): Promise<unknown> => target.run(`normal-world/parameters#${name}`, null);
+const hex = (octets: Uint8Array): string => Buffer.from(octets).toString("hex");
+const SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+test("values go in and come out in every place, 32 bits each", async () => {
+  const low = [0, 1, 2, 3].map((index) => 10 ** index);
+  const total = low.reduce((sum, value) => sum + value, 0);
+  expect(await run("values")).toEqual(
+    [0, 1, 2, 3].map((place) => ({
+      result: 0,
+      a: total - (low[place] ?? 0),
+      b: (3 * 0xffff_fff0 + 6 - place) % 2 ** 32,
+    })),
+  );
+});
+
+test("a temporary reference across pages is read and written in place", async () => {
+  const { result, sum, expected, restUntouched } = (await run("temporaryMemref")) as Record<
+    string,
+    unknown
+  >;
+  expect({ result, sum, restUntouched }).toEqual({ result: 0, sum: expected, restUntouched: true });
+});
+
+test("parts of registered memory are what the TA sees", async () => {
+  expect(await run("partialMemref")).toEqual({
+    result: 0,
+    hash: SHA256_OF_ABC,
+    beyond: new Uint8Array(32),
+  });
+});
+
+test("whole shared memory travels in the direction of its flags", async () => {
+  expect(await run("wholeMemref")).toEqual({ result: 0, hash: SHA256_OF_ABC });
+});
+
+test("SHORT_BUFFER says how much is needed", async () => {
+  expect(await run("shortBuffer")).toEqual({
+    result: 0xffff_0010,
+    origin: 4,
+    size: 32,
+    untouched: true,
+  });
+});
+
+test("NULL references reach the TA as NULL, empty ones do not", async () => {
+  expect(await run("nullMemref")).toEqual({
+    toPta: 0,
+    toTa: 0,
+    notEmpty: 0xffff_0006,
+    local: { result: 0xffff_0006, origin: 1 },
+  });
+});
+
+test("a reference beyond the end of shared memory does not reach the TA", async () => {
+  expect(await run("outOfBounds")).toEqual({ result: 0xffff_0006, fromTa: false });
+});
+
+test("logins give the client UUIDs that the kernel makes, and some are not for user space", async () => {
+  const { seen, refused } = (await run("logins")) as {
+    seen: { login: number; octets: Uint8Array }[];
+    refused: number[];
+  };
+  expect(seen.map(({ login, octets }) => [login, hex(octets)])).toEqual([
+    [0, "0".repeat(32)],
+    [1, "ef0180a313f35d1cb7f5888c0e21059a"],
+    [2, "d93bc168f86358d3a1febb2039421b99"],
+  ]);
+  expect(refused).toEqual([2, 2, 2]);
+});
