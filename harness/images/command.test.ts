@@ -1,9 +1,12 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { expect, test } from "@jest/globals";
+import { expect, jest, test } from "@jest/globals";
 import { InfrastructureError, InterruptedError } from "../base/index.ts";
 import { mustRun, run } from "./command.ts";
+
+// Programs are started here; a loaded machine takes its time.
+jest.setTimeout(60_000);
 
 const options = { env: process.env, abort: new AbortController().signal };
 

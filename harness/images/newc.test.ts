@@ -1,7 +1,10 @@
 import { spawnSync } from "node:child_process";
-import { expect, test } from "@jest/globals";
+import { expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { type ArchiveEntry, writeNewc } from "./newc.ts";
+
+// Programs are started here; a loaded machine takes its time.
+jest.setTimeout(60_000);
 
 const cpio = spawnSync("cpio", ["--version"]).status === 0;
 const withCpio = cpio ? test : test.skip;

@@ -2,10 +2,13 @@ import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { withLock } from "./lock.ts";
 import { IMAGE_FILES, type ImageManifest } from "./model.ts";
 import { findByRecipe, imagesRoot, publish, workFolder } from "./store.ts";
+
+// Programs are started here; a loaded machine takes its time.
+jest.setTimeout(60_000);
 
 const RECIPE = "ab".repeat(32);
 let cache = "";
@@ -143,7 +146,7 @@ test("a builder killed at any moment leaves whole images only, and its remains a
   await makeImage("ff".repeat(32), "after");
   const names = await readdir(path.join(imagesRoot(env), "test"));
   expect(names.filter((name) => /^build-|\.tmp$/.test(name))).toEqual([]);
-}, 60_000);
+});
 
 test("the image lock waits for its holder, and a killed holder has let go", async () => {
   const file = path.join(cache, "test.lock");

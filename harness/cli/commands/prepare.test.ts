@@ -3,9 +3,12 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../../base/index.ts";
 import { missingTools } from "../../images/index.ts";
+
+// Programs are started here; a loaded machine takes its time.
+jest.setTimeout(60_000);
 
 const MAIN = path.join(packageRoot, "dist", "harness", "cli", "main.js");
 const missing = (await missingTools()).map(({ tool }) => tool);
@@ -99,7 +102,6 @@ withTools(
     expect(left).toEqual([]);
     expect(await processesUsing(cache)).toEqual([]);
   },
-  60_000,
 );
 
 withMount(`a full disk is told as such, with what to do${noMount}`, async () => {
