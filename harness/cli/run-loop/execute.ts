@@ -1,13 +1,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { packageRoot, UsageError } from "../../base/index.ts";
+import { EXIT, packageRoot, UsageError } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
 import {
   BundleReader,
   BundleWriter,
   type Comparison,
   compareRuns,
+  comparisonVerdict,
   describeComparison,
   matchesFilter,
 } from "../../run/index.ts";
@@ -61,7 +62,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
       node: process.versions.node,
       command: ["lockstep", ...process.argv.slice(2)],
       seed: seedOf(context, flags),
-      boards: plan.boards.map(({ name }) => name),
+      boards: plan.boards.filter(({ consoles }) => consoles.length > 0).map(({ name }) => name),
     },
     { onFailure: () => failed.abort() },
   );
@@ -131,6 +132,11 @@ function compareWith(
     },
   );
   session.addExitCode(comparison.exitCode);
+  if (comparison.exitCode !== EXIT.ok) {
+    const reasons = comparison.incomparable.join("; ");
+    const verdict = `${comparisonVerdict(comparison)} ${reasons}`.trim();
+    writer.problem(`compared with ${baseline.dir}: ${verdict}`);
+  }
   return comparison;
 }
 

@@ -7,4 +7,4 @@ export {
   type TargetPair,
 } from "./compare.ts";
 export { type FactDifference, factDifferences } from "./facts.ts";
-export { describeComparison } from "./text.ts";
+export { comparisonVerdict, describeComparison } from "./text.ts";

@@ -2,12 +2,12 @@ import { EXIT } from "../../base/index.ts";
 import type { CaseChange, Comparison } from "./compare.ts";
 
 const SECTIONS = [
-  ["newFailures", "New failures"],
-  ["missing", "Missing (no verdict any more)"],
-  ["changed", "Changed otherwise"],
-  ["skipReasons", "Skipped for another reason"],
-  ["fixed", "Fixed"],
-  ["newCases", "New cases"],
+  ["newFailures", "New failures", "new failure", "new failures"],
+  ["missing", "Missing (no verdict any more)", "missing", "missing"],
+  ["changed", "Changed otherwise", "changed otherwise", "changed otherwise"],
+  ["skipReasons", "Skipped for another reason", "skip reason changed", "skip reasons changed"],
+  ["fixed", "Fixed", "fixed", "fixed"],
+  ["newCases", "New cases", "new case", "new cases"],
 ] as const;
 
 /** Longest list of one kind in full; longer ones end with a count. */
@@ -15,7 +15,7 @@ const SHOWN = 200;
 
 /** A comparison for people, lines ended by `\n`. */
 export function describeComparison(comparison: Comparison): string {
-  const out = [`before: ${comparison.before}`, `after:  ${comparison.after}`, ""];
+  const out = [`before: ${comparison.before}`, `after:  ${comparison.after}`];
   for (const reason of comparison.incomparable) out.push(`not comparable: ${reason}`);
   for (const note of comparison.notes) out.push(`note: ${note}`);
   for (const pair of comparison.targets) {
@@ -33,14 +33,15 @@ export function describeComparison(comparison: Comparison): string {
     for (const change of changes.slice(0, SHOWN)) out.push(`  ${describeChange(change)}`);
     if (changes.length > SHOWN) out.push(`  and ${changes.length - SHOWN} more`);
   }
-  out.push("", verdict(comparison), "");
+  out.push("", comparisonVerdict(comparison), "");
   return out.join("\n");
 }
 
-function verdict(comparison: Comparison): string {
-  const counts = SECTIONS.map(([key, title]) => {
-    const name = title.replace(/ \(.*/, "").toLowerCase();
-    return `${comparison[key].length} ${name}`;
+/** The outcome in one sentence: `Worse: 1 new failure, 2 missing, …, 130 unchanged.` */
+export function comparisonVerdict(comparison: Comparison): string {
+  const counts = SECTIONS.map(([key, , one, many]) => {
+    const count = comparison[key].length;
+    return `${count} ${count === 1 ? one : many}`;
   });
   const worse = comparison.newFailures.length + comparison.missing.length > 0;
   const word = comparison.exitCode === EXIT.usage ? "Not comparable" : worse ? "Worse" : "No worse";
