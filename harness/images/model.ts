@@ -66,7 +66,7 @@ export interface PreparedImage {
     /** `ssh-ed25519 AAAA…`: the public host key that every boot of this image shows. */
     readonly hostKeyLine: string;
   };
-  /** Package name to version. */
+  /** Package name to version; source packages as `src:NAME`. */
   readonly packages: Readonly<Record<string, string>>;
   /** What the board boots: output file to hex SHA-256. */
   readonly sha256: Readonly<Record<string, string>>;

@@ -42,7 +42,7 @@ async function makeImage(inputs: string, content: string, recipe = RECIPE) {
     recipe,
     inputs,
     packages: [{ name: "p", version: "1", architecture: "all", sha256: "00", use: "rootfs" }],
-    sources: [],
+    sources: [{ name: "s", version: "2", files: {}, patched: true }],
     notes: [],
     tools: {},
     commands: [],
@@ -60,7 +60,7 @@ test("a published image is found with everything that its users need", async () 
   const made = await makeImage("cd".repeat(32), "one");
   const found = await findByRecipe(env, "test", RECIPE);
   expect(found).toEqual(made);
-  expect(found?.packages).toEqual({ p: "1" });
+  expect(found?.packages).toEqual({ p: "1", "src:s": "2" });
   expect(await readFile(found?.files.kernel ?? "", "utf8")).toBe("one");
   expect(await findByRecipe(env, "test", "cd".repeat(32))).toBeUndefined();
 });
@@ -110,7 +110,7 @@ function publisher() {
       }
       const inputs = n.toString(16).padStart(64, "0");
       await publish(env, out, { format: 1, name: "test", recipe: ${JSON.stringify(RECIPE)}, inputs,
-        packages: [], files, append: String(n), ssh: { user: "root", hostKeyLine: "" } });
+        packages: [], sources: [], files, append: String(n), ssh: { user: "root", hostKeyLine: "" } });
       process.stdout.write(n + "\\n");
     }`;
   const modules = ["./store.js", "./model.js"].map((name) => new URL(name, import.meta.url).href);

@@ -69,7 +69,10 @@ export function asPrepared(dir: string, manifest: ImageManifest): PreparedImage 
       clientKeyFile: path.join(dir, CLIENT_KEY_FILE),
       hostKeyLine: manifest.ssh.hostKeyLine,
     },
-    packages: Object.fromEntries(manifest.packages.map((each) => [each.name, each.version])),
+    packages: Object.fromEntries([
+      ...manifest.packages.map((each) => [each.name, each.version] as const),
+      ...manifest.sources.map((each) => [`src:${each.name}`, each.version] as const),
+    ]),
     sha256: Object.fromEntries(
       Object.entries(manifest.files)
         .filter(([file]) => file !== CLIENT_KEY_FILE)

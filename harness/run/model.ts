@@ -56,6 +56,8 @@ export interface FactsSheet {
   readonly images: Readonly<Record<string, string>>;
   /** Package name to version, from the image's manifest. */
   readonly packages: Readonly<Record<string, string>>;
+  /** Package name to SHA-256 (hex) of its .deb, from the image's manifest. */
+  readonly packageHashes?: Readonly<Record<string, string>>;
   readonly machine: Readonly<Record<string, string>>;
   readonly hab: "open" | "closed" | "not-applicable" | "unknown";
   readonly huk: "open" | "closed" | "stub" | "unknown";

@@ -50,11 +50,16 @@ export async function boardFacts(
     versions: { ...live?.versions, ...Object.fromEntries(packaged) },
     images: { ...prepared?.sha256, ...(await hashOwnImages(config)) },
     packages,
+    ...(prepared !== undefined && { packageHashes: hashesOf(prepared) }),
     machine: machineOf(config),
     hab: config.platform === "qemu" ? "not-applicable" : "unknown",
     huk: "unknown",
     rpmb: "unknown",
   };
+}
+
+function hashesOf(prepared: PreparedImage): Record<string, string> {
+  return Object.fromEntries(prepared.manifest.packages.map((each) => [each.name, each.sha256]));
 }
 
 function machineOf(config: BoardConfig): Record<string, string> {

@@ -42,25 +42,28 @@ export const caseResult: Check<CaseResult> = object(
 
 export const results: Check<Results> = object({ format, cases: list(caseResult) });
 
-const facts: Check<FactsSheet> = object({
-  board: text,
-  boardType: text,
-  platform: oneOf(["emulated", "qemu", "hardware"]),
-  versions: record(text),
-  images: record(text),
-  packages: record(text),
-  machine: record(text),
-  hab: oneOf(["open", "closed", "not-applicable", "unknown"]),
-  huk: oneOf(["open", "closed", "stub", "unknown"]),
-  rpmb: oneOf([
-    "real",
-    "emulated by supplicant",
-    "emulated by Lockstep",
-    "test key",
-    "none",
-    "unknown",
-  ]),
-});
+const facts: Check<FactsSheet> = object(
+  {
+    board: text,
+    boardType: text,
+    platform: oneOf(["emulated", "qemu", "hardware"]),
+    versions: record(text),
+    images: record(text),
+    packages: record(text),
+    machine: record(text),
+    hab: oneOf(["open", "closed", "not-applicable", "unknown"]),
+    huk: oneOf(["open", "closed", "stub", "unknown"]),
+    rpmb: oneOf([
+      "real",
+      "emulated by supplicant",
+      "emulated by Lockstep",
+      "test key",
+      "none",
+      "unknown",
+    ]),
+  },
+  { packageHashes: record(sha256) },
+);
 
 export const runInfo: Check<RunInfo> = object(
   {
