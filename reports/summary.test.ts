@@ -1,0 +1,72 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { BundleReader } from "../harness/run/index.ts";
+import { renderSummary } from "./summary.ts";
+import { writeSampleBundle } from "./testing/sample-bundle.ts";
+
+let root: string;
+
+beforeEach(() => {
+  root = mkdtempSync(path.join(tmpdir(), "lockstep-summary-"));
+});
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+async function sample(broken: boolean): Promise<BundleReader> {
+  const dir = path.join(root, "out");
+  const runtimeDir = path.join(root, "rt");
+  await writeSampleBundle({ dir, runtimeDir, broken, cases: 30 });
+  return await BundleReader.open(dir);
+}
+
+test("a good run: verdict, counts for each target and suite, skips by reason, where the bundle is", async () => {
+  expect(renderSummary(await sample(false), { color: false, cwd: root })).toBe(
+    [
+      "Passed: qemu-virt: 30 pass. emulated: 4 pass, 30 skip.",
+      "  emulated smc-abi  4 pass",
+      "  emulated xtest    30 skip",
+      "  qemu-virt xtest   30 pass",
+      "",
+      "Skipped: 30",
+      "  30 × emulated: not modelled (xtest.regression_1001, xtest.regression_1002, xtest.regression_1003, …)",
+      "",
+      "Bundle: out",
+      "Report: out/report.html",
+      "",
+    ].join("\n"),
+  );
+});
+
+test("a bad run: everything that did not pass, with its reason and place", async () => {
+  const text = renderSummary(await sample(true), { color: false });
+  expect(text).toMatch(/^Target crashed: /);
+  for (const line of [
+    "  fail  qemu-virt  xtest.regression_1004",
+    "      expected TEEC_SUCCESS, got 0xffff000c (regression_1000.c:642)",
+    "  crash  qemu-virt  xtest.regression_1006",
+    "  infrastructure error  qemu-virt  xtest.regression_1013",
+    "  miss  qemu-virt  xtest.regression_1021",
+    "  xpass  qemu-virt  xtest.regression_1025",
+    "Known divergences: 1",
+    `Bundle: ${path.join(root, "out")}`,
+  ]) {
+    expect(text.split("\n")).toContain(line);
+  }
+  expect(text).not.toContain("\u001b");
+});
+
+test("colour is used only when it is asked for", async () => {
+  const reader = await sample(true);
+  expect(renderSummary(reader, { color: true })).toContain("\u001b[31m");
+});
+
+test("what a board printed cannot drive the terminal", async () => {
+  const reader = await sample(false);
+  const info = { ...reader.info, problems: ["seen: \u001b[2J\u0007\nnext"] };
+  const text = renderSummary({ dir: reader.dir, info, results: reader.results }, { color: false });
+  expect(text).toContain("problem: seen: \u241b[2J\u2407 / next");
+});
