@@ -1,7 +1,13 @@
 import type { Task } from "../../harness/machine/index.ts";
 import { TEEC_PARAM, type TeecContext, TeecParam } from "../../harness/normal-world/index.ts";
 import type { Data, Scenario } from "../../harness/platform/index.ts";
-import { allocateMemory, buffer, openSession, registerMemory } from "../support/client.ts";
+import {
+  allocateMemory,
+  buffer,
+  openSession,
+  registerMemory,
+  uuidFromMemory,
+} from "../support/client.ts";
 import { CRYPT, INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
 
 const client = (
@@ -141,7 +147,7 @@ export const logins: Scenario = {
             login,
             TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, uuid),
           ]);
-          seen.push({ login: login.a, octets: uuid.read() });
+          seen.push({ login: login.a, uuid: uuidFromMemory(uuid.read()) });
           yield* tee.closeSession(session);
         }
         const refused: number[] = [];

@@ -1,3 +1,4 @@
+import { uuidOctets, uuidText } from "../../harness/base/index.ts";
 import { resultName } from "../../harness/optee-abi/index.ts";
 import type { Task } from "../../harness/machine/index.ts";
 import type {
@@ -16,6 +17,23 @@ export class StepFailed extends Error {
     super(`${step}: ${name}, origin ${origin}`);
     this.name = "StepFailed";
   }
+}
+
+/** The octets of a UUID as C has a TEE_UUID in memory: the three time fields are little-endian. */
+export function uuidInMemory(uuid: string): Uint8Array {
+  return swapTimeFields(uuidOctets(uuid));
+}
+
+/** The text of a TEE_UUID in memory. */
+export function uuidFromMemory(bytes: Uint8Array): string {
+  return uuidText(swapTimeFields(bytes.slice(0, 16)));
+}
+
+function swapTimeFields(octets: Uint8Array): Uint8Array {
+  octets.subarray(0, 4).reverse();
+  octets.subarray(4, 6).reverse();
+  octets.subarray(6, 8).reverse();
+  return octets;
 }
 
 /** Opens a session; throws StepFailed unless that succeeds. */

@@ -1,4 +1,3 @@
-import { uuidOctets } from "../../base/index.ts";
 import { TEEC, TEEC_ORIGIN } from "../../optee-abi/index.ts";
 import { PrivateMemory } from "../memory-object.ts";
 import { paramTypes, TaParam, type TaParams, taParams, TEE_PARAM, typesOf } from "../param.ts";
@@ -6,6 +5,7 @@ import type { SecureTask } from "../thread.ts";
 import { CRYPT_CMD, CRYPT_UUID } from "./crypt.ts";
 import type { TaInstance, TrustedApplication } from "./ta.ts";
 import type { TeeApi } from "./tee-api.ts";
+import { uuidToMemory } from "./uuid-memory.ts";
 
 export const OS_TEST_UUID = "5b9e0e40-2636-11e1-ad9e-0002a5d5c51b";
 export const OS_TEST_CMD = {
@@ -179,7 +179,7 @@ function identity(tee: TeeApi, params: TaParams): number {
   uuid.size = 16;
   if (uuid.capacity < 16) return TEEC.TEEC_ERROR_SHORT_BUFFER;
   login.a = tee.client.login;
-  uuid.write(uuidOctets(tee.client.uuid));
+  uuid.write(uuidToMemory(tee.client.uuid));
   return OK;
 }
 

@@ -1,9 +1,9 @@
-import { uuidText } from "../../base/index.ts";
 import { TEEC } from "../../optee-abi/index.ts";
 import { paramTypes, TaParam, type TaParams, taParams, TEE_PARAM, typesOf } from "../param.ts";
 import type { SecureTask } from "../thread.ts";
 import { TA_FLAG, type TaInstance, type TrustedApplication } from "./ta.ts";
 import type { TeeApi } from "./tee-api.ts";
+import { uuidFromMemory } from "./uuid-memory.ts";
 
 export const SIMS_UUID = "e6a33ed4-562b-463a-bb7e-ff5e15a493c8";
 export const SIMS_KEEP_ALIVE_UUID = "a4c04d50-f180-11e8-8eb2-f2801f1b9fd1";
@@ -85,7 +85,7 @@ class Sims implements TaInstance {
       return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     }
     if (name.capacity !== 16) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
-    const { result, session } = yield* tee.openTaSession(uuidInMemory(name.read()), taParams());
+    const { result, session } = yield* tee.openTaSession(uuidFromMemory(name.read()), taParams());
     if (result !== TEEC.TEEC_SUCCESS) return result;
     client.session = session;
     client.counter += 1;
@@ -106,15 +106,6 @@ class Sims implements TaInstance {
     yield* tee.invokeTaCommand(session, SIMS_CMD.PANIC, nothing);
     return TEEC.TEEC_SUCCESS;
   }
-}
-
-/** A TEE_UUID as C code has it in memory: its first three fields are little-endian. */
-function uuidInMemory(bytes: Uint8Array): string {
-  const octets = Uint8Array.from(bytes);
-  octets.subarray(0, 4).reverse();
-  octets.subarray(4, 6).reverse();
-  octets.subarray(6, 8).reverse();
-  return uuidText(octets);
 }
 
 const sims = (name: string, uuid: string, flags: number): TrustedApplication => ({
