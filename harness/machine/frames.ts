@@ -29,6 +29,8 @@ export const MAX_PINS = 0xffff;
 export class FrameChunk {
   owner: OwnerId = NOBODY;
   owners: Uint32Array | undefined;
+  /** How many of `owners` are somebody. */
+  owned = 0;
   pins: Uint16Array | undefined;
 
   pinsOf(index: number): number {
@@ -227,12 +229,16 @@ export class Frames {
 
   #setOwner(frame: number, owner: OwnerId): void {
     const chunk = this.#chunk(frame);
+    const before = chunk.ownerOf(frame & 511);
+    if (before === owner) return;
     if (chunk.owners === undefined) {
-      if (chunk.owner === owner) return;
       chunk.owners = new Uint32Array(FRAMES_PER_CHUNK).fill(chunk.owner);
+      chunk.owned = chunk.owner === NOBODY ? 0 : FRAMES_PER_CHUNK;
     }
     chunk.owners[frame & 511] = owner;
-    if (owner === NOBODY && chunk.owners.every((one) => one === NOBODY)) {
+    if (before === NOBODY) chunk.owned += 1;
+    if (owner === NOBODY) chunk.owned -= 1;
+    if (chunk.owned === 0) {
       chunk.owner = NOBODY;
       chunk.owners = undefined;
     }

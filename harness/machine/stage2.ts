@@ -122,8 +122,14 @@ export class Stage2 {
     }
     if (leaf.frames === undefined || leaf.kinds === undefined) {
       const { blockFrame, blockKind } = leaf;
-      leaf.frames = Uint32Array.from({ length: PAGES_PER_BLOCK }, (_, index) => blockFrame + index);
-      leaf.kinds = new Uint8Array(PAGES_PER_BLOCK).fill(blockKind);
+      const frames = new Uint32Array(PAGES_PER_BLOCK);
+      const kinds = new Uint8Array(PAGES_PER_BLOCK);
+      if (blockKind !== MAPPING.none) {
+        for (let index = 0; index < PAGES_PER_BLOCK; index += 1) frames[index] = blockFrame + index;
+        kinds.fill(blockKind);
+      }
+      leaf.frames = frames;
+      leaf.kinds = kinds;
     }
     return leaf as Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array };
   }
