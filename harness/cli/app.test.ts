@@ -1,9 +1,12 @@
 import { cpSync, mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, describe, expect, test } from "@jest/globals";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../base/index.ts";
 import { COMMANDS } from "./command-table.ts";
 import { lockstep, LOCKSTEP, runProgram, temporaryFolder } from "./testing/run-cli.ts";
+
+// Every case starts processes; a busy machine takes its time.
+jest.setTimeout(60_000);
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   version: string;

@@ -1,9 +1,11 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
+import type { Interface } from "node:readline";
 import {
   didYouMean,
   errorCode,
   InfrastructureError,
+  InterruptedError,
   messageOf,
   UsageError,
 } from "../base/index.ts";
@@ -18,31 +20,52 @@ export interface NewBoardOptions {
 
 /** `lockstep boards new`: writes a commented board file, asking on a terminal for what was not given. */
 export async function newBoardFile(context: CliContext, options: NewBoardOptions): Promise<void> {
+  const questions = await Questions.on(context);
+  try {
+    const type = await chooseType(context, options, questions);
+    const name = await chooseName(type, options, questions);
+    const file = path.resolve(context.cwd, options.out ?? path.join("boards", `${name}.yaml`));
+    await write(file, boardTemplate(type));
+    context.out(`${file}\n`);
+    const shown = path.relative(context.cwd, file);
+    context.err(`Edit it, then: lockstep boards check ${shown.startsWith("..") ? file : shown}`);
+  } finally {
+    questions?.close();
+  }
+}
+
+async function chooseType(
+  context: CliContext,
+  options: NewBoardOptions,
+  questions: Questions | undefined,
+): Promise<string> {
   const types = (await listBoardTypes(context)).map(({ name }) => name);
+  const known = `Known types: ${types.join(", ")}.`;
   const type =
-    options.type ?? (await ask(context, `Board type (${types.join(", ")})`, "qemu-virt"));
-  if (type === undefined) throw lacks("type", `Known types: ${types.join(", ")}.`);
-  if (!types.includes(type)) {
-    const guess = didYouMean(type, types);
-    throw new UsageError(
-      `there is no board type "${type}"${guess === undefined ? "" : `; ${guess}`}`,
-      {
-        next: `Known types: ${types.join(", ")}.`,
-      },
-    );
-  }
+    options.type ?? (await questions?.ask(`Board type (${types.join(", ")})`, "qemu-virt"));
+  if (type === undefined) throw lacks("type", known);
+  if (types.includes(type)) return type;
+  const guess = didYouMean(type, types);
+  throw new UsageError(
+    `there is no board type "${type}"${guess === undefined ? "" : `; ${guess}`}`,
+    {
+      next: known,
+    },
+  );
+}
+
+async function chooseName(
+  type: string,
+  options: NewBoardOptions,
+  questions: Questions | undefined,
+): Promise<string> {
   const given = options.name ?? (options.out && path.basename(options.out).replace(/\.ya?ml$/, ""));
-  const name = given ?? (await ask(context, "Board name", `my-${type}`));
+  const name = given ?? (await questions?.ask("Board name", `my-${type}`));
   if (name === undefined) throw lacks("name", "The name is that of the file: boards/NAME.yaml.");
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) {
-    throw new UsageError(`"${name}" cannot be a board's name`, {
-      next: "Use letters, digits, `.`, `_` and `-`, at most 64.",
-    });
-  }
-  const file = path.resolve(context.cwd, options.out ?? path.join("boards", `${name}.yaml`));
-  await write(file, boardTemplate(type));
-  context.out(`${file}\n`);
-  context.err(`Edit it, then: lockstep boards check ${path.relative(context.cwd, file) || file}`);
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return name;
+  throw new UsageError(`"${name}" cannot be a board's name`, {
+    next: "Use letters, digits, `.`, `_` and `-`, at most 64.",
+  });
 }
 
 function lacks(option: string, hint: string): UsageError {
@@ -51,22 +74,50 @@ function lacks(option: string, hint: string): UsageError {
   });
 }
 
-async function ask(
-  context: CliContext,
-  question: string,
-  proposal: string,
-): Promise<string | undefined> {
-  const { stdin, stderr } = context.streams;
-  if (stdin.isTTY !== true || stderr.isTTY !== true) return undefined;
-  const { createInterface } = await import("node:readline/promises");
-  const terminal = createInterface({ input: stdin, output: stderr });
-  try {
-    const answer = await terminal.question(`${question} [${proposal}]: `, {
-      signal: context.abort,
+/** Asks questions on the terminal, one line each; answers typed ahead count. */
+class Questions {
+  readonly #terminal: Interface;
+  readonly #lines: string[] = [];
+  #wake: () => void = () => {};
+  #ended = false;
+
+  private constructor(terminal: Interface, abort: AbortSignal) {
+    this.#terminal = terminal;
+    terminal.on("line", (line) => {
+      this.#lines.push(line);
+      this.#wake();
     });
-    return answer.trim() === "" ? proposal : answer.trim();
-  } finally {
-    terminal.close();
+    const end = (): void => {
+      this.#ended = true;
+      this.#wake();
+    };
+    terminal.on("close", end);
+    abort.addEventListener("abort", end, { once: true });
+  }
+
+  /** Undefined where there is no terminal to ask on. */
+  static async on({ streams, abort }: CliContext): Promise<Questions | undefined> {
+    const { stdin, stderr } = streams;
+    if (stdin.isTTY !== true || stderr.isTTY !== true) return undefined;
+    const { createInterface } = await import("node:readline");
+    return new Questions(createInterface({ input: stdin, output: stderr }), abort);
+  }
+
+  async ask(question: string, proposal: string): Promise<string> {
+    this.#terminal.setPrompt(`${question} [${proposal}]: `);
+    this.#terminal.prompt();
+    for (;;) {
+      const line = this.#lines.shift();
+      if (line !== undefined) return line.trim() === "" ? proposal : line.trim();
+      if (this.#ended) throw new InterruptedError("no answer was given");
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  close(): void {
+    this.#terminal.close();
   }
 }
 

@@ -1,10 +1,13 @@
-import { describe, expect, test } from "@jest/globals";
+import { describe, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../base/index.ts";
 import path from "node:path";
 import { formatElapsed, plainProgress, terminalProgress } from "./progress.ts";
 import { makeStyle, wantsColour } from "./style.ts";
 import { noPty, onTerminal } from "./testing/pty.ts";
 import { runProgram } from "./testing/run-cli.ts";
+
+// Every case starts processes; a busy machine takes its time.
+jest.setTimeout(60_000);
 
 const DEMO = path.join(packageRoot, "dist", "harness", "cli", "testing", "progress-demo.js");
 

@@ -20,6 +20,8 @@ export interface CliRun {
   readonly input?: string | Uint8Array;
   /** Leaves standard input open; `with` writes to it and ends it. */
   readonly keepStdin?: boolean;
+  /** After this long the child is killed, so that a hang is a failure; 60 s where absent. */
+  readonly limitMs?: number;
   /** Gets the running child, e.g. to send it a signal. */
   readonly with?: (child: ReturnType<typeof spawn>) => void;
 }
@@ -49,6 +51,7 @@ export async function runProgram(
       env: cleanEnv(run.env),
       stdio: ["pipe", "pipe", "pipe"],
     });
+    const killer = setTimeout(() => child.kill("SIGKILL"), run.limitMs ?? 60_000);
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
@@ -57,6 +60,7 @@ export async function runProgram(
     child.stdin.on("error", () => {});
     if (run.keepStdin !== true) child.stdin.end(run.input ?? "");
     child.on("close", (code, signal) => {
+      clearTimeout(killer);
       resolve({ code, signal, stdout: Buffer.concat(out), stderr: Buffer.concat(err).toString() });
     });
     run.with?.(child);
