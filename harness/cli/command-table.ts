@@ -29,6 +29,31 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/boards.ts"),
   },
   {
+    name: "console",
+    summary: "show a board's console live and type on it",
+    group: CONTROL,
+    load: () => import("./commands/console.ts"),
+  },
+  {
+    name: "boot",
+    summary: "bring a board to a state",
+    group: CONTROL,
+    load: () => import("./commands/boot.ts"),
+  },
+  {
+    name: "power",
+    summary: "switch a board on or off",
+    group: CONTROL,
+    load: () => import("./commands/power.ts"),
+  },
+  {
+    name: "exec",
+    summary: "run a command on a board's Linux",
+    group: CONTROL,
+    failureExit: 255,
+    load: () => import("./commands/exec.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what is missing, what is wrong and how to mend it",
     group: SETUP,

@@ -12,7 +12,7 @@ import {
   type LiveBoard,
   loadBoard,
   missingFiles,
-  type OpenBoardOptions,
+  openBoard,
 } from "../board/index.ts";
 import { findPrepared, type PreparedImage } from "../images/index.ts";
 import { acquireBoardLock } from "../run/index.ts";
@@ -35,10 +35,6 @@ export interface OpenedBoard {
   readonly prepared: PreparedImage | undefined;
   /** Leaves the board as `on_exit` says and frees its lock. Safe to call twice. */
   close(): Promise<void>;
-}
-
-interface BoardOpener {
-  readonly openBoard: (config: BoardConfig, options: OpenBoardOptions) => Promise<LiveBoard>;
 }
 
 const NO_OBSERVER: BoardObserver = {
@@ -74,7 +70,6 @@ export async function openBoardForCli(
   const prepared = await preparedImage(config, context);
   const lock = await acquireBoardLock(config.name, { runtimeDir: runtimeDir(context.env) });
   try {
-    const { openBoard } = (await import("../board/index.ts")) as unknown as BoardOpener;
     const board = await openBoard(
       options.onExit === undefined ? config : { ...config, onExit: options.onExit },
       {
