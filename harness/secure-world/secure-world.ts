@@ -25,8 +25,23 @@ export class SecureWorld {
     this.partitions = new Partitions(this.core);
   }
 
-  /** x0..x7 in, x0..x3 out in place; x4..x7 keep the caller's values (SMC-11.3). */
+  #crash: unknown;
+
+  /**
+   * x0..x7 in, x0..x3 out in place; x4..x7 keep the caller's values (SMC-11.3). After a panic every
+   * call throws the TargetCrashError of that panic again.
+   */
   smc(registers: Registers): void {
+    if (this.#crash !== undefined) throw this.#crash;
+    try {
+      this.#dispatch(registers);
+    } catch (error) {
+      this.#crash = error;
+      throw error;
+    }
+  }
+
+  #dispatch(registers: Registers): void {
     const fid = registers.get(0);
     if (fid === PSCI_VERSION) {
       registers.set(0, PSCI_1_1);
