@@ -33,6 +33,13 @@ export class RegisteredObjects {
     return this.#heap;
   }
 
+  /** All objects, in no particular order. */
+  *objects(): Iterable<RegisteredObject> {
+    for (const newest of this.#newest.values()) {
+      for (let at: RegisteredObject | undefined = newest; at !== undefined; at = at.older) yield at;
+    }
+  }
+
   add(object: RegisteredObject): void {
     object.older = this.#newest.get(object.cookieLow);
     this.#newest.set(object.cookieLow, object);
