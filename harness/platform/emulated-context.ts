@@ -86,14 +86,14 @@ class EmulatedGuest implements Guest {
   readonly index: number;
   readonly kernel: Linux;
   readonly #context: EmulatedContext;
-  readonly #vm: Vm | undefined;
+  readonly vm: Vm | undefined;
   #booted = false;
 
   constructor(context: EmulatedContext, index: number, kernel: Linux, vm: Vm | undefined) {
     this.#context = context;
     this.index = index;
     this.kernel = kernel;
-    this.#vm = vm;
+    this.vm = vm;
   }
 
   get conduit(): Conduit {
@@ -115,7 +115,7 @@ class EmulatedGuest implements Guest {
   }
 
   destroy(): void {
-    if (this.#vm === undefined) throw new Skipped("only a VM can be destroyed");
-    this.#vm.destroy();
+    if (this.vm === undefined) throw new Skipped("only a VM can be destroyed");
+    this.vm.destroy();
   }
 }

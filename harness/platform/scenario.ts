@@ -1,5 +1,5 @@
 import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
-import type { RuleSetName } from "../mediator/index.ts";
+import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { Linux, TeecContext } from "../normal-world/index.ts";
 import type { Data } from "./target.ts";
 
@@ -20,6 +20,8 @@ export interface Guest {
   readonly kernel: Linux;
   /** The kernel with driver and supplicant up; boots it on first use. Not from within a task. */
   readonly linux: Linux;
+  /** The VM behind it, for what a hypervisor can do to it; undefined on the other conduits. */
+  readonly vm: Vm | undefined;
   /** Ends a VM: vCPUs stop, the mediator tears it down. Throws Skipped where that cannot be done. */
   destroy(): void;
 }

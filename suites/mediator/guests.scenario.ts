@@ -1,0 +1,120 @@
+import type { Task } from "../../harness/machine/index.ts";
+import type { RuleSetName } from "../../harness/mediator/index.ts";
+import { TEEC_PARAM, TeecParam } from "../../harness/normal-world/index.ts";
+import { OPTEE_SMC, functionName } from "../../harness/optee-abi/index.ts";
+import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
+import { buffer, openSession, registerMemory } from "../support/client.ts";
+import { CRYPT, INVOKE_TESTS, LARGE, OS_TEST } from "../support/tas.ts";
+import { RawDriver, openSession as openMessage } from "./raw-driver.ts";
+
+const scenario = (
+  clauses: readonly string[],
+  run: (context: ScenarioContext) => Data,
+  rules: RuleSetName = "strict",
+): Scenario => ({ conduits: ["vm"], clauses, rules, run });
+
+/** Function ids and client ids of every SMC that reaches the secure world while `body` runs. */
+function watched(context: ScenarioContext, body: () => void): { fid: number; client: number }[] {
+  const seen: { fid: number; client: number }[] = [];
+  context.observe(({ where, phase, registers }) => {
+    if (where !== "port" || phase !== "enter") return;
+    seen.push({ fid: registers.get(0), client: registers.get(7) });
+  });
+  body();
+  return [...seen];
+}
+
+/** A pseudo-TA and a TA that has to be loaded, value and memory parameters, everything mediated. */
+export const everyCallIsMediated = scenario(["MED-009", "MED-053", "MED-101"], (context) => {
+  let sum = 0;
+  let hash = "";
+  const seen = watched(context, () => {
+    const tee = context.client();
+    context.execute(
+      (function* (): Task {
+        const pseudo = yield* openSession(tee, INVOKE_TESTS.uuid);
+        const params = [1, 2, 3].map((a) => TeecParam.value(TEEC_PARAM.VALUE_INPUT, a, a));
+        const out = TeecParam.value(TEEC_PARAM.VALUE_OUTPUT);
+        yield* tee.invokeCommand(pseudo, INVOKE_TESTS.PARAMS, [out, ...params]);
+        sum = out.a;
+        const ta = yield* openSession(tee, CRYPT.uuid);
+        const input = yield* registerMemory(tee, buffer(tee, new TextEncoder().encode("abc"), 40));
+        const output = buffer(tee, 32, 100);
+        yield* tee.invokeCommand(ta, CRYPT.SHA256, [
+          TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INPUT, input, 0, 3),
+          TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, output),
+        ]);
+        hash = Buffer.from(output.read()).toString("hex");
+      })(),
+    );
+  });
+  return {
+    sum,
+    hash,
+    // The hypervisor itself speaks as client 0, and only to announce the VM.
+    others: seen.filter(({ client }) => client !== 1).map(({ fid }) => functionName(fid)),
+    calls: seen.filter(({ fid }) => fid === OPTEE_SMC.CALL_WITH_ARG).length > 5,
+    resumed: seen.some(({ fid }) => fid === OPTEE_SMC.RETURN_FROM_RPC),
+  };
+});
+
+/** A TA of 284 pages: loading it takes one buffer of that size. */
+const loadLarge = (context: ScenarioContext): Data => {
+  const tee = context.client();
+  return context.execute(
+    (function* (): Task<Data> {
+      const { result, session } = yield* tee.openSession(LARGE.uuid);
+      return { result, opened: session !== undefined };
+    })(),
+  );
+};
+export const largeTaXen = scenario(["MED-060", "MED-143"], loadLarge, "xen");
+export const largeTaStrict = scenario(["MED-060", "MED-142"], loadLarge);
+
+/** Two guests with a session each; both start from the same session number, as real ones do. */
+export const twoGuests = scenario(["MED-151", "MED-062"], (context) => {
+  const open = (guest: number): Data => {
+    const tee = context.client(guest);
+    return context.execute(
+      (function* (): Task<Data> {
+        const session = yield* openSession(tee, OS_TEST.uuid);
+        const { result } = yield* tee.invokeCommand(session, OS_TEST.INIT, []);
+        return result;
+      })(),
+    );
+  };
+  return [open(0), open(1), open(0)];
+});
+
+/** A guest dies while its call waits in an RPC; another one goes on, and a new one can come. */
+export const deathInRpc = scenario(["MED-161", "MED-164", "MED-165"], (context) => {
+  const bystander = context.guest(1);
+  const victim = new RawDriver(context.guest(0).conduit);
+  victim.untilShmAlloc(OS_TEST.uuid);
+  const { vm } = context.guest(0);
+  const before = vm?.usage;
+  const frames = vm?.space.frames;
+  const owner = vm?.space.owner;
+  const held = frames?.records(owner).length ?? -1;
+  const seen = watched(context, () => context.guest(0).destroy());
+  const other = new RawDriver(bystander.conduit);
+  const { at } = other.send(openMessage(INVOKE_TESTS.uuid));
+  return {
+    suspended: before?.suspended ?? -1,
+    held,
+    left: frames?.records(owner).length ?? -1,
+    told: seen.map(({ fid, client }) => `${functionName(fid)} ${client}`),
+    bystander: other.get(at).ret,
+    dead: victim.smc([OPTEE_SMC.CALLS_COUNT]).get(0),
+  };
+});
+
+/** Another guest resumes the call of the first: thread numbers are the same, calls are not. */
+export const foreignResume = scenario(["MED-110", "MED-151"], (context) => {
+  const one = new RawDriver(context.guest(0).conduit);
+  const two = new RawDriver(context.guest(1).conduit);
+  const rpc = one.untilShmAlloc(OS_TEST.uuid);
+  const stolen = two.resume(rpc).a0;
+  const own = one.answer(rpc, { ret: 0xffff_000c });
+  return { stolen, goesOn: own.a0 };
+});
