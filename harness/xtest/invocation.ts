@@ -2,6 +2,7 @@ import { Deadline, messageOf } from "../base/index.ts";
 import type { CommandProtocol, Incident, LiveBoard, RunningCommand } from "../board/index.ts";
 import type { Cut } from "./judge-case.ts";
 import type { ParsedCase, ParsedRun, XtestEvent } from "./model.ts";
+import { essence } from "./noise.ts";
 import { XtestParser } from "./parser.ts";
 import type { Timers } from "./timers.ts";
 
@@ -174,7 +175,7 @@ class Follower {
       how: "incident",
       status: kind === "hang" ? "timeout" : "crash",
       what: `${what} on ${stream}`,
-      detail: `: ${line.trim().slice(0, 200)}`,
+      detail: `: ${essence(line)}`,
     });
   }
 

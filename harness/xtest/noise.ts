@@ -92,6 +92,16 @@ const PATTERNS: readonly Pattern[] = [
 const HINT =
   /[Pp]anic|PANIC|Internal error|Unable to|BUG|abort|Abort|assertion|ASSERT|Unhandled|Error" handler|LOCKUP|lockup|rcu|blocked for|NOTICE|U-Boot|OP-TEE version|Primary CPU|Booting/;
 
+/**
+ * A console line as a reason for people: without the prompt or text that it interrupted and
+ * without its time stamp, so that two runs that end alike say the same.
+ */
+export function essence(line: string): string {
+  const text = clean(line);
+  const at = foreignStart(text);
+  return text.slice(Math.max(at, 0)).replace(KERNEL_STAMP, "").trim().slice(0, 200);
+}
+
 /** What a cleaned line proves about the board; undefined for ordinary lines. */
 export function evidenceIn(line: string): Evidence | undefined {
   if (!HINT.test(line)) return undefined;
