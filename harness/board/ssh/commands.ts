@@ -1,5 +1,6 @@
+import { randomBytes } from "node:crypto";
 import type { ClientChannel } from "ssh2";
-import { type Deadline, InfrastructureError } from "../../base/index.ts";
+import { Deadline, InfrastructureError } from "../../base/index.ts";
 import { Deferred } from "../deferred.ts";
 import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
 import { OutputQueue } from "../shell/output-queue.ts";
@@ -7,7 +8,9 @@ import type { SshConnection } from "./connection.ts";
 
 type End = { exitCode: number | undefined; signal: string | undefined };
 
-const KILL_STEP_MS = 2000;
+const KILL_STEP_MS = 3000;
+/** Environment variable by which the processes of a streamed command are found again. */
+const MARK = "LOCKSTEP_COMMAND";
 
 /** Commands over SSH, each on a channel of its own, standard input closed. */
 export class SshCommands implements CommandProtocol {
@@ -35,27 +38,42 @@ export class SshCommands implements CommandProtocol {
   }
 
   async start(command: string, deadline: Deadline): Promise<RunningCommand> {
-    const channel = await this.#connection.open(command, deadline);
+    const mark = randomBytes(8).toString("hex");
+    const channel = await this.#connection.open(`export ${MARK}=${mark};${command}`, deadline);
     const queue = new OutputQueue();
     channel.on("data", queue.push);
     channel.stderr.on("data", queue.push);
     channel.end();
-    const done = deadline.race(this.#ended(channel)).catch((error: unknown) => {
-      channel.destroy();
-      throw error;
-    });
+    const given = new Deferred<never>();
+    const done = deadline
+      .race(Promise.race([this.#ended(channel), given.promise]))
+      .catch((error: unknown) => {
+        channel.destroy();
+        throw error;
+      });
     done.catch(() => {});
     return {
       onOutput: queue.listen,
       done,
       kill: async () => {
         for (const signal of ["TERM", "KILL"]) {
-          channel.signal(signal);
+          await this.#signal(mark, signal);
           if (await settles(done, KILL_STEP_MS)) return;
         }
-        channel.destroy();
+        given.reject(new InfrastructureError("the command on the board could not be ended"));
       },
     };
+  }
+
+  /**
+   * Signals every process that `start` marked. SSH's own signal request reaches, with dropbear, the
+   * shell but not what it started.
+   */
+  async #signal(mark: string, signal: string): Promise<void> {
+    const split = `${MARK}=${mark.slice(0, 8)}''${mark.slice(8)}`;
+    const script = `for p in /proc/[0-9]*;do grep -qs ${split} $p/environ $p/cmdline&&kill -${signal} \${p#/proc/};done`;
+    const limit = Deadline.after(KILL_STEP_MS, "ending a command on the board");
+    await this.exec(script, limit).catch(() => {});
   }
 
   /** Settles when the channel is closed; rejects if that was not the command's own end. */
