@@ -1,5 +1,6 @@
 import { InfrastructureError, messageOf } from "../../base/index.ts";
 import type { BytePort, BytePortHandlers } from "./byte-port.ts";
+import { withHangup } from "./hangup-binding.ts";
 
 /**
  * Opens a serial device or a pty at 8N1 and reads it for as long as it is open. Throws
@@ -12,7 +13,8 @@ export async function openSerialPort(
 ): Promise<BytePort> {
   const { SerialPort } = await import("serialport");
   // hupcl would drop DTR at close, which resets boards that wire it to their reset line.
-  const port = new SerialPort({ path, baudRate: baud, autoOpen: false, hupcl: false });
+  const settings = { path, baudRate: baud, autoOpen: false, hupcl: false };
+  const port = new SerialPort({ ...settings, ...{ binding: withHangup(SerialPort.binding) } });
   let closing = false;
   let gone = false;
   const lost = (reason: string): void => {
@@ -24,7 +26,9 @@ export async function openSerialPort(
     handlers.onData(bytes);
   });
   port.on("close", (error: unknown) => {
-    lost(error === null || error === undefined ? "the port was closed" : messageOf(error));
+    const reason = error === null || error === undefined ? "" : messageOf(error);
+    // libuv's words for a terminal whose other end is gone.
+    lost(reason === "" || reason === "bad file descriptor" ? "the other end hung up" : reason);
   });
   port.on("error", (error: unknown) => {
     lost(messageOf(error));

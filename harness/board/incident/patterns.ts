@@ -52,7 +52,7 @@ export const CRASHES: readonly IncidentPattern[] = [
   {
     kind: "crash",
     what: "U-Boot crash",
-    pattern: /"(?:Synchronous|Error)" (?:Abort|handler)|### ERROR ### Please RESET the board/,
+    pattern: /"(?:Synchronous Abort|Error)" handler|### ERROR ### Please RESET the board/,
   },
 ];
 

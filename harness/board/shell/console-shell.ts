@@ -258,7 +258,7 @@ export class ConsoleShell implements CommandProtocol {
   async #plainSetup(deadline: Deadline): Promise<void> {
     if (this.#plainReady) return;
     // Echo on, no line wrapping, and nobody waits for an answer to this.
-    await this.#typist.interrupt(deadline);
+    await this.#typist.findPrompt(deadline);
     await this.#typist.line("stty echo columns 9999 2>/dev/null", deadline, false);
     await this.#teach(PLAIN_SETUP, deadline);
     this.#plainReady = true;

@@ -6,7 +6,7 @@ const INTERRUPT = Uint8Array.of(0x03);
 const ATTEMPTS = 4;
 /** An echo that has not come after this long, beyond the time of typing, does not come. */
 const ECHO_MS = 1500;
-const PROMPT_MS = 5000;
+const PROMPT_MS = 3000;
 
 /**
  * Types lines at a shell's prompt. On a line that may lose characters, Enter is pressed only once
@@ -57,37 +57,77 @@ export class Typist {
         await this.interrupt(deadline);
       }
     }
-    await deadline.race(this.#console.type(ENTER));
+    await this.#enter(deadline);
   }
 
-  /** Waits until the prompt is the unfinished line, pressing Ctrl-C if something stands behind it. */
-  async atPrompt(deadline: Deadline): Promise<void> {
-    if (this.#prompt.test(this.#console.partial())) return;
-    try {
-      await this.#awaitPrompt(deadline.within(PROMPT_MS, "the shell's prompt"));
-    } catch (error) {
-      if (!(error instanceof DeadlineError) || deadline.expired) throw error;
-      await this.interrupt(deadline);
+  /** Enter, again if nothing at all comes of it: it may be lost like any other character. */
+  async #enter(deadline: Deadline): Promise<void> {
+    const from = this.#console.offset;
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const patience = deadline.within(ECHO_MS, "the echo of Enter");
+      const answered = this.#console.until(patience, "anything", () =>
+        this.#console.offset > from ? true : undefined,
+      );
+      answered.catch(() => {});
+      await deadline.race(this.#console.type(ENTER));
+      try {
+        await answered;
+        return;
+      } catch (error) {
+        if (!(error instanceof DeadlineError) || deadline.expired) throw error;
+      }
     }
   }
 
-  /** Ctrl-C, then a new prompt. */
-  async interrupt(deadline: Deadline): Promise<void> {
-    const fresh = this.#console.offset;
-    const prompt = this.#console.until(deadline, "the shell's prompt after Ctrl-C", (glimpse) =>
-      glimpse.partial && this.#console.offset > fresh && this.#prompt.test(glimpse.text)
-        ? true
-        : undefined,
-    );
-    prompt.catch(() => {});
-    await deadline.race(this.#console.type(INTERRUPT));
-    await prompt;
+  /** Waits until the prompt is the unfinished line; presses Ctrl-C if something stands behind it. */
+  async atPrompt(deadline: Deadline): Promise<void> {
+    if (this.#prompt.test(this.#console.partial())) return;
+    if (!(await this.#promptWithin(PROMPT_MS, deadline))) await this.interrupt(deadline);
   }
 
-  async #awaitPrompt(deadline: Deadline): Promise<void> {
-    await this.#console.until(deadline, "the shell's prompt", (glimpse) =>
-      glimpse.partial && this.#prompt.test(glimpse.text) ? true : undefined,
-    );
+  /**
+   * A prompt, whatever happened before. Enter comes first: a shell that is only just starting would
+   * die of Ctrl-C.
+   */
+  async findPrompt(deadline: Deadline): Promise<void> {
+    if (this.#prompt.test(this.#console.partial())) return;
+    await deadline.race(this.#console.type(ENTER));
+    if (!(await this.#promptWithin(PROMPT_MS, deadline))) await this.interrupt(deadline);
+  }
+
+  /** Ctrl-C until there is a new prompt. */
+  async interrupt(deadline: Deadline): Promise<void> {
+    for (;;) {
+      const from = this.#console.offset;
+      const patience = deadline.within(PROMPT_MS, deadline.what);
+      const prompt = this.#console.until(patience, "the shell's prompt after Ctrl-C", (glimpse) =>
+        glimpse.partial && this.#console.offset > from && this.#prompt.test(glimpse.text)
+          ? true
+          : undefined,
+      );
+      prompt.catch(() => {});
+      await deadline.race(this.#console.type(INTERRUPT));
+      try {
+        await prompt;
+        return;
+      } catch (error) {
+        if (!(error instanceof DeadlineError) || deadline.expired) throw error;
+      }
+    }
+  }
+
+  /** Whether the prompt came in `ms`. Throws what the deadline throws when that is up. */
+  async #promptWithin(ms: number, deadline: Deadline): Promise<boolean> {
+    try {
+      const patience = deadline.within(ms, deadline.what);
+      await this.#console.until(patience, "the shell's prompt", (glimpse) =>
+        glimpse.partial && this.#prompt.test(glimpse.text) ? true : undefined,
+      );
+      return true;
+    } catch (error) {
+      if (!(error instanceof DeadlineError) || deadline.expired) throw error;
+      return false;
+    }
   }
 
   #damaged(line: string): InfrastructureError {
