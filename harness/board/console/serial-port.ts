@@ -13,8 +13,15 @@ export async function openSerialPort(
 ): Promise<BytePort> {
   const { SerialPort } = await import("serialport");
   // hupcl would drop DTR at close, which resets boards that wire it to their reset line.
-  const settings = { path, baudRate: baud, autoOpen: false, hupcl: false };
-  const port = new SerialPort({ ...settings, ...{ binding: withHangup(SerialPort.binding) } });
+  const settings = {
+    path,
+    baudRate: baud,
+    autoOpen: false,
+    hupcl: false,
+    // Taken by the constructor, though its type leaves it out.
+    binding: withHangup(SerialPort.binding),
+  };
+  const port = new SerialPort(settings);
   let closing = false;
   let gone = false;
   const lost = (reason: string): void => {

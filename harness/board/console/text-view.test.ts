@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { MAX_LINE_BYTES, TextView } from "./text-view.ts";
 
 type Line = { offset: number; text: string };

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { decodeExact } from "./exact-output.ts";
 
 function encode(bytes: Uint8Array): string[] {

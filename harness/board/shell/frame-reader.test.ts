@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { type FrameEnd, FrameReader } from "./frame-reader.ts";
 
 const TOKENS = { first: "a1b2c3d4", second: "e5f60718", key: 4711 };
