@@ -31,6 +31,8 @@ import type { TeeShm } from "./shm.ts";
 import { supplicantRecv, supplicantSend } from "./supplicant-ioctl.ts";
 import type { TeeContext } from "./tee-context.ts";
 
+const REQUESTS: ReadonlySet<number> = new Set(Object.values(TEE_IOC));
+
 /** The ioctls of a TEE device (TEE-2); 0, a descriptor, or a negative errno. */
 export function* teeIoctl(
   process: Process,
@@ -39,8 +41,7 @@ export function* teeIoctl(
   payload: Uint8Array,
   buffer: Uint8Array | undefined,
 ): Task<number> {
-  const known = Object.values(TEE_IOC).some((number) => number === request);
-  if (!known) return -ERRNO.EINVAL;
+  if (!REQUESTS.has(request)) return -ERRNO.EINVAL;
   if (payload.length < ioctlPayloadSize(request)) return -ERRNO.EFAULT;
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const call: IoctlCall = { process, context, view, buffer };

@@ -19,12 +19,10 @@ export interface KernelOptions {
   readonly hz?: number;
   /** Wall time at power-on, milliseconds since the Unix epoch. */
   readonly epochMs?: number;
-  /** Sees every SMC before (`enter`) and after (`leave`). */
-  readonly trace?: (event: SmcEvent) => void;
   readonly log?: (line: string) => void;
 }
 
-/** One SMC instruction of a normal world, as its registers were. */
+/** One SMC instruction of a normal world, before (`enter`) or after (`leave`). */
 export interface SmcEvent {
   readonly kernel: string;
   readonly phase: "enter" | "leave";
@@ -45,7 +43,8 @@ export class Kernel {
   readonly shmPointers = new KernelPointers<TeeShm>();
   readonly log: (line: string) => void;
   readonly #epochMs: number;
-  readonly #trace: ((event: SmcEvent) => void) | undefined;
+  /** Sees every SMC while set. */
+  trace: ((event: SmcEvent) => void) | undefined;
   #nextCpu = 0;
 
   constructor(options: KernelOptions) {
@@ -57,7 +56,6 @@ export class Kernel {
     this.pages = new PageAllocator(options.conduit);
     this.log = options.log ?? ((): void => undefined);
     this.#epochMs = options.epochMs ?? DEFAULT_EPOCH_MS;
-    this.#trace = options.trace;
   }
 
   get wallMs(): number {
@@ -72,7 +70,7 @@ export class Kernel {
   }
 
   smc(registers: Registers, cpu: number): void {
-    const trace = this.#trace;
+    const { trace } = this;
     if (trace === undefined) {
       this.conduit.smc(registers, cpu);
       return;

@@ -40,8 +40,8 @@ export class EmulatedContext implements ScenarioContext {
         conduit,
         scheduler: this.scheduler,
         tas: taImages(),
-        trace: ({ phase, registers }) => this.#report("conduit", phase, number, registers),
       });
+      if (this.#listeners.length > 0) this.#trace(kernel, number);
       this.#guests.push(new EmulatedGuest(this, number, kernel, vm));
     }
     const guest = this.#guests[index];
@@ -66,6 +66,11 @@ export class EmulatedContext implements ScenarioContext {
   observe(listener: (seen: SmcObservation) => void): void {
     this.#listeners.push(listener);
     this.platform.onPort = (phase, registers) => this.#report("port", phase, undefined, registers);
+    for (const { index, kernel } of this.#guests) this.#trace(kernel, index);
+  }
+
+  #trace({ kernel }: Linux, guest: number): void {
+    kernel.trace = ({ phase, registers }) => this.#report("conduit", phase, guest, registers);
   }
 
   skip(reason: string): never {

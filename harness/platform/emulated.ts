@@ -35,9 +35,9 @@ export const EMULATED_MAP = {
   mediatorHeap: { base: 0x20_0000_0000, size: 64 * MIB },
   guestRam: { base: 0x30_0000_0000, size: 1024 * MIB },
   /** What the driver of the conduits `direct` and `hwdom` may use; clear of reserved shm. */
-  driverRam: { base: 0x4800_0000, size: 64 * MIB },
+  driverRam: { base: 0x4800_0000, size: 16 * MIB },
   /** RAM of each VM, in the VM's own addresses. */
-  vmRam: { base: 0x4000_0000, size: 32 * MIB },
+  vmRam: { base: 0x4000_0000, size: 16 * MIB },
 } as const satisfies Record<string, Window>;
 
 export interface EmulatedOptions {

@@ -146,7 +146,9 @@ function* invoke(thread: Thread, arg: SharedPages, count: number): SecureTask {
   } else {
     answer(arg, { result: imported.result, origin: TEE });
   }
-  yield* releaseParams(thread, imported);
+  if (imported.held.length + imported.temporary.length > 0) {
+    yield* releaseParams(thread, imported);
+  }
 }
 
 /** ret_origin is left alone on the success path of both (MSG-2.3.4). */

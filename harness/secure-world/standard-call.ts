@@ -40,10 +40,9 @@ export function* standardCall(
     default:
       code = SMC_RETURN.EBADCMD;
   }
-  yield* clearPayloads(thread);
-  if (code === SMC_RETURN.OK && !thread.partition.preallocRpcCache) {
-    yield* freeRpcArgument(thread);
-  }
+  if (thread.payloads.size > 0) yield* clearPayloads(thread);
+  const keep = code !== SMC_RETURN.OK || thread.partition.preallocRpcCache;
+  if (!keep && thread.rpcArgument !== undefined) yield* freeRpcArgument(thread);
   thread.callRpcArgument = undefined;
   return code;
 }
@@ -118,6 +117,6 @@ function* withRoom(
       cookieLow: 0,
     };
   }
-  yield* foreignInterrupt(thread);
+  if (thread.partition.core.interruptPending !== undefined) yield* foreignInterrupt(thread);
   return yield* handleMessage(thread, room, count);
 }

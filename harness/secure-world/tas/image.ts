@@ -41,7 +41,10 @@ export function buildTaImage(ta: TrustedApplication): Uint8Array {
   const bootstrap = SHDR.size + HASH_SIZE + SIG_SIZE;
   image.set(uuidOctets(ta.uuid), bootstrap);
   view.setUint32(bootstrap + 16, ta.version ?? 0, true);
-  for (let at = HEADERS; at < image.length; at += 1) image[at] = at * 31;
+  const pattern = Uint8Array.from({ length: 256 }, (_, index) => index * 31);
+  for (let at = HEADERS; at < image.length; at += pattern.length) {
+    image.set(pattern.subarray(0, image.length - at), at);
+  }
   const hash = hashOf(image);
   image.set(hash, SHDR.size);
   image.set(signatureOf(hash), SHDR.size + HASH_SIZE);
