@@ -1,8 +1,8 @@
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { InfrastructureError } from "../harness/base/index.ts";
 import {
   type BundleReader,
+  makeFolder,
   streamFileAtomic,
   writeError,
   writeFileAtomic,
@@ -54,7 +54,7 @@ export async function renderFormats(
 ): Promise<string[]> {
   const places: string[] = [];
   try {
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     for (const format of formats) {
       const place = path.join(dir, REPORT_FILES[format]);
       await RENDERERS[format](reader, place, options);
@@ -69,7 +69,7 @@ export async function renderFormats(
 function asWriteError(dir: string, error: unknown): unknown {
   const code = (error as { code?: unknown } | null)?.code;
   if (error instanceof InfrastructureError || typeof code !== "string") return error;
-  return writeError(dir, error);
+  return writeError(dir, error, "reports");
 }
 
 /** Writes every report that belongs into a bundle, by default into the bundle itself. */

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
@@ -91,7 +91,9 @@ test("of many processes that want a board at once exactly one gets it", async ()
 });
 
 test("a note of a process that is gone, or whose id was given to another, is no lock", async () => {
-  const note = path.join(runtimeDir, "board-imx8mp.lock");
+  const first = await acquireBoardLock("imx8mp", { runtimeDir });
+  const note = path.join(runtimeDir, readdirSync(runtimeDir)[0] ?? "");
+  await first.release();
   for (const content of [
     "garbage",
     "{}",
@@ -103,4 +105,13 @@ test("a note of a process that is gone, or whose id was given to another, is no 
     const lock = await acquireBoardLock("imx8mp", { runtimeDir });
     await lock.release();
   }
+});
+
+test("where no note can be written the lock holds all the same", async () => {
+  const nowhere = "/proc/nowhere";
+  const lock = await acquireBoardLock("imx8mp", { runtimeDir: nowhere });
+  await expect(acquireBoardLock("imx8mp", { runtimeDir: nowhere })).rejects.toMatchObject({
+    seen: "a living process holds its lock",
+  });
+  await lock.release();
 });

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { InfrastructureError, type Clock, systemClock } from "../base/index.ts";
-import { writeFileAtomic } from "./bundle/disk.ts";
+import { makeFolder, writeFileAtomic } from "./bundle/disk.ts";
 
 /** A lock that this process holds until `release` or its end, however it ends. */
 export interface Lock {
@@ -48,38 +48,51 @@ export async function boardLockHolder(
 /** The same for anything that only one process may use at a time; `what` names it in messages. */
 export async function acquireLock(what: string, options: LockOptions): Promise<Lock> {
   const note = notePath(options.runtimeDir, what);
-  mkdirSync(options.runtimeDir, { recursive: true, mode: 0o700 });
-  const server = await bind(socketName(options.runtimeDir, what));
+  const server = await bind(`\0lockstep-${idOf(options.runtimeDir, what)}`);
   const holder = readHolder(note);
   // A socket is seen only within its network namespace; the note covers processes outside it.
   if (server === undefined || (holder !== undefined && holder.pid !== process.pid && lives(holder)))
     throw await refused(what, server, () => readHolder(note));
-  try {
-    writeFileAtomic(note, `${JSON.stringify(describeSelf(options))}\n`);
-  } catch (error) {
-    await close(server);
-    throw new InfrastructureError(`cannot take the lock of ${what}`, { where: note, cause: error });
-  }
+  writeNote(note, describeSelf(options));
   let held = true;
   return {
     release: async () => {
       if (!held) return;
       held = false;
-      rmSync(note, { force: true });
+      removeNote(note);
       await close(server);
     },
   };
 }
 
-function notePath(dir: string, what: string): string {
-  return path.join(dir, `${what.replaceAll(/[^\w.-]/g, "-")}.lock`);
+function notePath(runtimeDir: string, what: string): string {
+  const slug = what.replaceAll(/[^\w.-]/g, "-").slice(0, 60);
+  return path.join(runtimeDir, `${slug}-${idOf(runtimeDir, what).slice(0, 8)}.lock`);
 }
 
-function socketName(runtimeDir: string, what: string): string {
-  const id = createHash("sha256")
+function idOf(runtimeDir: string, what: string): string {
+  const hash = createHash("sha256")
     .update(`${path.resolve(runtimeDir)}\0${what}`)
     .digest("hex");
-  return `\0lockstep-${id.slice(0, 40)}`;
+  return hash.slice(0, 40);
+}
+
+/** The note only tells others who holds the lock; where none can be written, the lock holds without. */
+function writeNote(note: string, holder: Holder): void {
+  try {
+    makeFolder(path.dirname(note), 0o700);
+    writeFileAtomic(note, `${JSON.stringify(holder)}\n`);
+  } catch {
+    removeNote(note);
+  }
+}
+
+function removeNote(note: string): void {
+  try {
+    rmSync(note, { force: true });
+  } catch {
+    // A note of a process that is gone is no lock.
+  }
 }
 
 /** Binds the socket, or resolves undefined when a living process has it. */

@@ -1,9 +1,12 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -23,18 +26,43 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "the folder has gone",
 };
 
-/** What a failed write to `folder` means for a person. */
-export function writeError(folder: string, error: unknown): InfrastructureError {
+/** What a failed write of a bundle, or of reports of one, to `folder` means for a person. */
+export function writeError(
+  folder: string,
+  error: unknown,
+  what: "bundle" | "reports" = "bundle",
+): InfrastructureError {
   const code = (error as { code?: unknown } | null)?.code;
   const reason = (typeof code === "string" ? REASONS[code] : undefined) ?? messageOf(error);
   const space = code === "ENOSPC" || code === "EDQUOT";
-  return new InfrastructureError(`cannot write the bundle: ${reason}`, {
+  const advice = space
+    ? "Free space there or choose another folder with --out"
+    : "Choose another folder with --out";
+  return new InfrastructureError(`cannot write the ${what}: ${reason}`, {
     where: folder,
-    next: space
-      ? "Free space there or choose another folder with --out; what was written so far is marked incomplete"
-      : "Choose another folder with --out; what was written so far is marked incomplete",
+    next: what === "bundle" ? `${advice}; what was written so far is marked incomplete` : advice,
     cause: error,
   });
+}
+
+/**
+ * Makes a folder and those above it. Node's own recursive mkdir never returns where a file system
+ * answers ENOENT inside a folder that is there, as procfs does.
+ */
+export function makeFolder(folder: string, mode = 0o777): void {
+  const missing: string[] = [];
+  for (let at = path.resolve(folder); !existsSync(at); at = path.dirname(at)) missing.unshift(at);
+  for (const one of missing) {
+    try {
+      mkdirSync(one, mode);
+    } catch (error) {
+      // Somebody else made it meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+  }
+  if (!statSync(folder).isDirectory()) {
+    throw Object.assign(new Error(`${folder} is not a folder`), { code: "ENOTDIR" });
+  }
 }
 
 /** Writes all of `bytes`; a short write goes on where it ended. */

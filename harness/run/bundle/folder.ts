@@ -1,13 +1,13 @@
-import { lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { UsageError } from "../../base/index.ts";
-import { writeError } from "./disk.ts";
+import { makeFolder, writeError } from "./disk.ts";
 import { BUNDLE_ENTRY, RUN_JSON } from "./layout.ts";
 
 /** Makes the folder of a bundle. Throws UsageError when the path is a file, InfrastructureError when it cannot be made. */
 export function makeBundleFolder(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "EEXIST" || code === "ENOTDIR") {

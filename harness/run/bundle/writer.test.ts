@@ -208,6 +208,22 @@ describe("a finished bundle", () => {
   });
 });
 
+test("a bundle whose reports could not be made has its evidence, is incomplete and says why", async () => {
+  const writer = await create();
+  writer.result(result("s.one"));
+  const finished = writer.finish({
+    exitCode: 0,
+    render: () => Promise.reject(new Error("the printer is on fire")),
+  });
+  await expect(finished).rejects.toThrow("the printer is on fire");
+  const reader = await BundleReader.open(dir);
+  expect(reader.info).toMatchObject({
+    state: "incomplete",
+    problems: ["the reports could not be made: the printer is on fire"],
+  });
+  expect(reader.results.cases).toHaveLength(1);
+});
+
 describe("a defect of the caller", () => {
   test("is a second result for one case", async () => {
     const writer = await create();
@@ -227,7 +243,12 @@ describe("a defect of the caller", () => {
     const writer = await create();
     await writer.finish({ exitCode: 0 });
     expect(() => writer.event({ type: "warning", text: "late" })).toThrow(/closed/);
-    expect(() => writer.raw("b", "normal", Buffer.from("late"))).toThrow(/closed/);
+    expect(() => writer.result(result("s.late"))).toThrow(/closed/);
+    // Consoles do not know that the run is over: their last bytes are let go.
+    const text = "late";
+    writer.raw("b", "normal", Buffer.from(text));
+    writer.event({ type: "line", target: "b", stream: "normal", offset: 0, text });
+    expect(readdirSync(dir)).not.toContain("console-normal.raw");
   });
 });
 
@@ -345,6 +366,11 @@ describe("the output folder", () => {
   test("is refused when it is a file", async () => {
     writeFileSync(dir, "");
     await expect(create()).rejects.toThrow(/not a folder/);
+  });
+
+  test("that cannot be made is a matter of the lab, also where Node's own mkdir would never return", async () => {
+    dir = "/proc/nowhere/out";
+    await expect(create()).rejects.toThrow(InfrastructureError);
   });
 
   test("is taken again from an older bundle, of which nothing is left", async () => {

@@ -3,6 +3,7 @@ import path from "node:path";
 import {
   type Clock,
   InternalError,
+  messageOf,
   UsageError,
   runtimeDir,
   secrets as registeredSecrets,
@@ -148,12 +149,14 @@ export class BundleWriter implements RunSink {
   }
 
   event(event: RunEventBody): void {
+    if (this.#closed && event.type === "line") return;
     this.#open();
     this.#append(this.#maskedEvent(event));
   }
 
+  /** As in `RunSink`; what a console still sends when the run is over belongs to no run. */
   raw(target: string, stream: string, bytes: Uint8Array): void {
-    this.#open();
+    if (this.#closed) return;
     this.#guard(() => {
       const now = this.#clock.monotonicMs();
       const { ready, news } = this.#streams.push(target, stream, bytes, now);
@@ -221,12 +224,24 @@ export class BundleWriter implements RunSink {
       };
       this.#guard(() => writeFileAtomic(path.join(this.dir, RESULTS), text));
       if (this.#failure !== undefined) throw this.#failure;
-      await outcome.render?.(await BundleReader.open(this.dir, { info }));
+      await this.#render(info, outcome.render);
       this.#guard(() => this.#writeInfo(info));
       if (this.#failure !== undefined) throw this.#failure;
       return info;
     } finally {
       await this.#close();
+    }
+  }
+
+  /** A bundle without its reports has all its evidence, but is not complete. */
+  async #render(info: RunInfo, render: RunOutcome["render"]): Promise<void> {
+    try {
+      await render?.(await BundleReader.open(this.dir, { info }));
+    } catch (error) {
+      const text = maskValue(this.#known, `the reports could not be made: ${messageOf(error)}`);
+      const problems = [...info.problems, text];
+      this.#guard(() => this.#writeInfo({ ...info, state: "incomplete", problems }));
+      throw error;
     }
   }
 

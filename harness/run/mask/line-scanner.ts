@@ -11,8 +11,10 @@ export interface Span {
 const KEY_BYTES = 32;
 /** Lines after the announcement of a dump that are searched: other cores print in between. */
 const DUMP_LINES = 12;
-/** Fewest bytes in a row that count as a part of an announced dump. */
-const DUMP_RUN_BYTES = 4;
+/** Fewest bytes in a row that are masked while a dump is awaited: a torn line leaves such pieces. */
+const PIECE_BYTES = 4;
+/** Fewest bytes in a row that are counted as a part of the dump, so that a MAC address is not. */
+const COUNTED_BYTES = 8;
 
 /** OP-TEE, level 3, CFG_RPMB_WRITE_KEY: the key, announced and then dumped by the same function. */
 const KEY_DUMP = /Writing Key value|rpmb_write_and_verify_key/i;
@@ -90,12 +92,13 @@ export class LineScanner {
     for (const run of line.matchAll(PAIR_RUN)) {
       if (this.#wanted === 0) break;
       const pairs = [...run[0].matchAll(/[0-9a-f]{2}/gi)].slice(0, this.#wanted);
-      if (pairs.length < Math.min(DUMP_RUN_BYTES, this.#wanted)) continue;
-      const hex = pairs.map((pair) => pair[0].toLowerCase()).join("");
-      this.#seen += hex;
-      this.#wanted -= pairs.length;
       const last = pairs.at(-1);
-      if (last === undefined || isPublished(this.#seen)) continue;
+      if (last === undefined || pairs.length < Math.min(PIECE_BYTES, this.#wanted)) continue;
+      if (pairs.length >= Math.min(COUNTED_BYTES, this.#wanted)) {
+        this.#seen += pairs.map((pair) => pair[0].toLowerCase()).join("");
+        this.#wanted -= pairs.length;
+        if (isPublished(this.#seen)) continue;
+      }
       spans.push({ from: run.index, to: run.index + last.index + 2, reason: this.#reason });
     }
     return spans;

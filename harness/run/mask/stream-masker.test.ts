@@ -169,8 +169,9 @@ describe("key dumps of a write-key build", () => {
   test("are masked although another core prints in between", () => {
     const text = dumpOf(PRIVATE)
       .toString("latin1")
-      .replace(/(value:\r\n)/, "$1D/TC:1 0 tee_entry_std:120 busy\r\n");
-    expect(feed(masker(), [Buffer.from(text, "latin1")]).redactions).toHaveLength(2);
+      .replace(/(value:\r\n)/, "$1D/TC:1 0 net_up:12 link aa:bb:cc:dd:ee:ff\r\n");
+    const { text: masked } = feed(masker(), [Buffer.from(text, "latin1")]);
+    expect(masked).not.toMatch(/a1 b2|8f 90|11 22|ee ff 00/);
   });
 
   test("are masked when the announcing line was lost, by the function's name", () => {
