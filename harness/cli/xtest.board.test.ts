@@ -94,11 +94,12 @@ withImage(
       const xtest = { ...config.xtest, caseTimeoutMs: 90_000, silenceTimeoutMs: 60_000 };
       return { ...config, qemu: { ...config.qemu, cpu: "max" }, xtest };
     });
-    const ids = ["regression_1005", "regression_1006", "regression_1009"];
+    // The TA of regression_1006 to 1009 is what hangs; the next case without it shows that the run goes on.
+    const ids = ["regression_1005", "regression_1006", "regression_1015"];
     const { statuses, summary } = await run(board, ids);
     expect(statuses["regression_1005"]).toBe("pass");
     expect(["timeout", "crash"]).toContain(statuses["regression_1006"]);
-    expect(statuses["regression_1009"]).toBe("pass");
+    expect(statuses["regression_1015"]).toBe("pass");
     expect([4, 5]).toContain(summary.exitCode);
   },
   600_000,
