@@ -8,7 +8,7 @@ export interface Evidence {
   readonly kind: "crash" | "hang" | "boot";
   /** What was recognised, e.g. `kernel panic`. */
   readonly what: string;
-  /** The line, without its time stamp and at most 200 characters. */
+  /** The line without time stamp, addresses and processor numbers, at most 200 characters. */
   readonly line: string;
 }
 

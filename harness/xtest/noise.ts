@@ -92,6 +92,16 @@ const PATTERNS: readonly Pattern[] = [
 const HINT =
   /[Pp]anic|PANIC|Internal error|Unable to|BUG|abort|Abort|assertion|ASSERT|Unhandled|Error" handler|LOCKUP|lockup|rcu|blocked for|NOTICE|U-Boot|OP-TEE version|Primary CPU|Booting/;
 
+/** Without what differs between two boards that end alike: addresses, processor and process numbers. */
+function steady(text: string): string {
+  return text
+    .replace(/\b0x[0-9a-f]{4,}/gi, "0x…")
+    .replace(/\b(cpus?|pid)([ :#]*)\d+/gi, "$1$2N")
+    .replace(/\bstuck for \d+s/, "stuck")
+    .trim()
+    .slice(0, 200);
+}
+
 /**
  * A console line as a reason for people: without the prompt or text that it interrupted and
  * without its time stamp, so that two runs that end alike say the same.
@@ -108,5 +118,5 @@ export function evidenceIn(line: string): Evidence | undefined {
   const text = line.replace(KERNEL_STAMP, "").trim();
   const hit = PATTERNS.find((pattern) => pattern.match.test(text));
   if (hit === undefined) return undefined;
-  return { kind: hit.kind, what: hit.what, line: text.slice(0, 200) };
+  return { kind: hit.kind, what: hit.what, line: steady(text) };
 }
