@@ -336,13 +336,13 @@ test("256 failures are failures, whatever the exit code makes of them", () => {
 test("the reason of a crash is the same on two boards that crash alike", () => {
   const reasons = [
     "[   61.000001] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [xtest:211]",
-    "[  112.347001][    T7] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [xtest:211]",
+    "[  112.347001][    T7] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [xtest:198]",
   ].map((line) => {
     const text = `${GOOD.slice(0, GOOD.indexOf("  regression_1002 OK"))}lockstep:~# ${line}\n`;
     return judged(text)[0]?.cases[1]?.reason;
   });
   expect(reasons[0]).toBe(
-    "no verdict; soft lockup: watchdog: BUG: soft lockup - CPU#N stuck! [xtest:211]",
+    "no verdict; soft lockup: watchdog: BUG: soft lockup - CPU#N stuck! [xtest]",
   );
   expect(reasons[1]).toBe(reasons[0]);
 });

@@ -98,6 +98,7 @@ function steady(text: string): string {
     .replace(/\b0x[0-9a-f]{4,}/gi, "0x…")
     .replace(/\b(cpus?|pid)([ :#]*)\d+/gi, "$1$2N")
     .replace(/\bstuck for \d+s/, "stuck")
+    .replace(/\[([\w.-]+):\d+\]/g, "[$1]")
     .trim()
     .slice(0, 200);
 }
