@@ -26,6 +26,14 @@ export interface ConsoleSlice {
   readonly text: string;
 }
 
+/** The case's own output first, then the worlds around it. */
+const ORDER = ["xtest", "normal", "secure"];
+
+function rank(name: string): number {
+  const at = ORDER.indexOf(name);
+  return at === -1 ? ORDER.length : at;
+}
+
 /** The consoles of a target while a case ran, each cut to `max` bytes. Empty when it never started. */
 export async function consoleSlices(
   reader: BundleReader,
@@ -34,8 +42,8 @@ export async function consoleSlices(
 ): Promise<ConsoleSlice[]> {
   if (time === undefined) return [];
   const out: ConsoleSlice[] = [];
-  for (const stream of reader.info.streams) {
-    if (stream.target !== time.target) continue;
+  const streams = reader.info.streams.filter((stream) => stream.target === time.target);
+  for (const stream of streams.toSorted((a, b) => rank(a.name) - rank(b.name))) {
     const from = time.from[stream.name] ?? 0;
     // A case that never ended owns everything to the end of the console.
     const to = time.to === undefined ? Number.MAX_SAFE_INTEGER : (time.to[stream.name] ?? from);

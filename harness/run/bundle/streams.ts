@@ -113,10 +113,13 @@ export class StreamSet {
     }
   }
 
+  /** A plain name where only one board has consoles, and then for that board only. */
   #fileFor(target: string, name: string): string {
     const taken = new Set(this.infos.map((info) => info.file));
     const plain = consoleFile(name);
-    if (this.#boards.length <= 1 && !taken.has(plain)) return plain;
+    const [only] = this.#boards;
+    const isPlain = only === undefined || (this.#boards.length === 1 && only === target);
+    if (isPlain && !taken.has(plain)) return plain;
     for (let i = 1; ; i++) {
       const file = consoleFile(i === 1 ? name : `${name}-${i}`, target);
       if (!taken.has(file)) return file;

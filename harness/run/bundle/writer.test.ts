@@ -264,6 +264,16 @@ describe("console files", () => {
     expect(read("console-two-normal.raw")).toBe("two");
   });
 
+  test("have plain names for the only board, and nobody else takes them", async () => {
+    const writer = await create({}, { boards: ["b"] });
+    for (const target of ["emulated", "b"]) writer.raw(target, "secure", Buffer.from(target));
+    const { streams } = await writer.finish({ exitCode: 0 });
+    expect(streams.map((stream) => stream.file)).toEqual([
+      "console-emulated-secure.raw",
+      "console-secure.raw",
+    ]);
+  });
+
   test("never leave the folder and never collide, whatever boards and consoles are called", async () => {
     const writer = await create();
     const names = ["../up", "..\\up", "a b", "a_b", "ü"];

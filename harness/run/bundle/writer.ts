@@ -30,7 +30,10 @@ import { StreamSet } from "./streams.ts";
 
 /** What is known of a run when it begins. */
 export interface RunStart extends Pick<RunInfo, "id" | "lockstep" | "node" | "command" | "seed"> {
-  /** The boards that have consoles. With more than one, console files carry the board's name. */
+  /**
+   * The boards that have consoles. With one, its console files have plain names; with several, and
+   * for every other target, they carry the target's name.
+   */
   readonly boards?: readonly string[];
 }
 
