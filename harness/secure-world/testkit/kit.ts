@@ -182,7 +182,7 @@ export class SecureKit {
     const cookie = (BigInt(a1) << 32n) | BigInt(a2);
     const at = func === RPC_FUNC.CMD ? this.argumentAt(cookie) : undefined;
     const message = at === undefined ? undefined : this.get(at);
-    this.rpcs.push({ func, a1, a2, thread, message });
+    this.rpcs.push({ func, a1, a2, thread, message: structuredClone(message) });
     if (func === RPC_FUNC.ALLOC) {
       const page = this.page();
       this.#nextCookie += 1n;
