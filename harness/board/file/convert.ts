@@ -35,6 +35,13 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
   const ssh = platform === "emulated" ? undefined : convertSsh(raw, platform, blame);
   const boot = platform === "emulated" ? undefined : convertBoot(raw, blame);
   const xtest = platform === "emulated" ? undefined : convertXtest(raw, ssh, blame);
+  const power = convertPower(raw, platform, blame);
+  if (power.driver === "none" && raw.on_exit === "off" && platform === "hardware") {
+    blame(
+      ["on_exit"],
+      "`on_exit: off` is not possible: the board has no power driver to switch it off",
+    );
+  }
   if (platform === "qemu" && raw.on_exit === "leave") {
     blame(
       ["on_exit"],
@@ -48,11 +55,11 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
     file,
     platform,
     soc: raw.soc ?? "",
-    onExit: raw.on_exit ?? "off",
+    onExit: raw.on_exit ?? (platform === "hardware" && power.driver === "none" ? "leave" : "off"),
     expendable: raw.expendable ?? false,
     conduits: raw.conduits ?? [],
     consoles,
-    power: convertPower(raw, platform, blame),
+    power,
     ...(qemu && { qemu }),
     ...(ssh && { ssh }),
     ...(raw.image !== undefined && { image: raw.image }),

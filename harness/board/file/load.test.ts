@@ -301,6 +301,12 @@ describe("what is refused, with line and column", () => {
       /QEMU ends with the command/,
     ],
     [
+      "switching off what cannot be switched",
+      "type: ./types/hw.yaml\nconsoles: { c: { device: /dev/x } }\npower: { driver: none }\non_exit: off\n",
+      ":4:10",
+      /no power driver/,
+    ],
+    [
       "xtest over an SSH that is not there",
       "type: ./types/hw.yaml\nconsoles: { c: { device: /dev/x } }\nxtest: { over: ssh }\n",
       ":3:16",

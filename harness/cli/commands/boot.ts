@@ -1,9 +1,9 @@
 import { Command, Option } from "commander";
-import { systemClock } from "../../base/index.ts";
+import { Deadline, messageOf, systemClock } from "../../base/index.ts";
 import { BOARD_STATES, type BoardState } from "../../board/index.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
-import { bootDeadline, withBoard } from "../open-board.ts";
+import { bootDeadline, type OpenedBoard, withBoard } from "../open-board.ts";
 import { boardName, parseDuration } from "../options.ts";
 import { formatElapsed } from "../progress.ts";
 
@@ -39,13 +39,14 @@ export const build: CommandBuilder = (context) => {
 };
 
 async function boot(context: CliContext, name: string, flags: BootFlags): Promise<void> {
-  await withBoard(name, context, { onExit: "leave" }, async ({ board, config }) => {
+  await withBoard(name, context, { onExit: "leave" }, async (opened) => {
+    const { board, config } = opened;
     const start = systemClock.monotonicMs();
     const deadline = bootDeadline(config, context, flags.timeout);
     try {
       await board.transition(flags.to, deadline);
     } catch (error) {
-      if (config.onExit === "off") await board.power.off(bootDeadline(config, context, undefined));
+      if (config.onExit === "off") await switchOff(context, opened);
       throw error;
     }
     const ms = Math.round(systemClock.monotonicMs() - start);
@@ -60,3 +61,15 @@ async function boot(context: CliContext, name: string, flags: BootFlags): Promis
     context.out(`${config.name}: ${flags.to} after ${formatElapsed(ms)}${tail}\n`);
   });
 }
+
+/** A board that did not get there is left as its file says; that this fails is not the first news. */
+async function switchOff(context: CliContext, { board, config }: OpenedBoard): Promise<void> {
+  try {
+    // The user's abort must not keep us from it.
+    await board.power.off(Deadline.after(OFF_MS, `switching ${config.name} off`));
+  } catch (error) {
+    context.progress.warn(`${config.name} could not be switched off: ${messageOf(error)}`);
+  }
+}
+
+const OFF_MS = 60_000;

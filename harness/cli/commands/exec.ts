@@ -1,5 +1,5 @@
 import { Command, Option } from "commander";
-import { Deadline, InfrastructureError, silentProgress } from "../../base/index.ts";
+import { Deadline, InfrastructureError, silentProgress, UsageError } from "../../base/index.ts";
 import { BOARD_STATES, type BoardState } from "../../board/index.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
@@ -43,13 +43,20 @@ export const build: CommandBuilder = (context) => {
     .option("-q, --quiet", "show no progress on stderr")
     .passThroughOptions()
     .action((board: string, words: string[], flags: ExecFlags) =>
-      exec(context, board, words.join(" "), flags),
+      exec(context, board, commandLine(words), flags),
     );
   return examples(command, [
     ["lockstep exec qemu-virt -- xtest -l 0 -t pkcs11", "run part of xtest by hand"],
     ["lockstep exec -q qemu-virt -- cat /proc/cpuinfo > cpuinfo", "output as it is"],
   ]);
 };
+
+/** `--` before the command may be there or not. Throws UsageError for an empty command. */
+function commandLine(words: readonly string[]): string {
+  const line = (words[0] === "--" ? words.slice(1) : words).join(" ");
+  if (line.trim() !== "") return line;
+  throw new UsageError("there is no command to run", { next: "See `lockstep exec --help`." });
+}
 
 async function exec(
   context: CliContext,
