@@ -31,21 +31,27 @@ export class FrameChunk {
   owners: Uint32Array | undefined;
   /** How many of `owners` are somebody. */
   owned = 0;
-  pins: Uint16Array | undefined;
-
-  pinsOf(index: number): number {
-    return this.pins?.[index] ?? 0;
-  }
 
   ownerOf(index: number): OwnerId {
     return this.owners === undefined ? this.owner : (this.owners[index] ?? NOBODY);
   }
 }
 
+/** Pin counts of the frames from `first` on. */
+export interface PinWindow {
+  readonly first: number;
+  readonly counts: Uint16Array;
+}
+
 interface Range {
   readonly first: number;
   readonly end: number;
+  /** Pin counts: of the whole range when it is below 16 GiB, else of each 2 MiB that has any. */
+  readonly pins: Map<number, PinWindow>;
 }
+
+const MAX_FLAT_FRAMES = 2 ** 22;
+const NO_PINS: PinWindow = { first: 0, counts: new Uint16Array(0) };
 
 /**
  * The hypervisor's frame table: who owns each frame, how many pins hold it, which are free. A frame
@@ -57,13 +63,14 @@ export class Frames {
   readonly #records = new Set<PinRecord>();
   readonly #waiting = new Map<number, () => void>();
   readonly #random: Random | undefined;
+  #lastPins = NO_PINS;
   #cursor: number;
   #lastKey = -1;
   #lastChunk: FrameChunk | undefined;
 
   /**
    * `scatter` hands frames out in a random order from that seed, else ascending. Throws RangeError
-   * for windows that are not whole pages below 2^44.
+   * for windows that are not whole pages below 2^43.
    */
   constructor(windows: readonly Window[], options: { readonly scatter?: number } = {}) {
     this.#ranges = windows.map(({ base, size }) => {
@@ -74,9 +81,9 @@ export class Frames {
         size <= 0 ||
         base + size > PHYSICAL_LIMIT
       ) {
-        throw new RangeError(`window at ${base} of ${size} bytes is not whole pages below 2^44`);
+        throw new RangeError(`window at ${base} of ${size} bytes is not whole pages below 2^43`);
       }
-      return { first: base / PAGE_SIZE, end: (base + size) / PAGE_SIZE };
+      return { first: base / PAGE_SIZE, end: (base + size) / PAGE_SIZE, pins: new Map() };
     });
     this.#random = options.scatter === undefined ? undefined : new Random(options.scatter);
     this.#cursor = this.#ranges[0]?.first ?? 0;
@@ -91,7 +98,8 @@ export class Frames {
   }
 
   pins(frame: number): number {
-    return this.#peek(frame)?.pinsOf(frame & 511) ?? 0;
+    const window = this.#pinWindow(frame, false);
+    return window.counts[frame - window.first] ?? 0;
   }
 
   #chunk(frame: number): FrameChunk {
@@ -125,14 +133,11 @@ export class Frames {
       ) {
         const known = this.#chunks.get(first >>> 9);
         if (known === undefined) {
+          if (this.#pinned(first)) continue;
           this.#chunks.set(first >>> 9, Object.assign(new FrameChunk(), { owner }));
           return first;
         }
-        if (
-          known.owner === NOBODY &&
-          known.owners === undefined &&
-          (known.pins === undefined || known.pins.every((n) => n === 0))
-        ) {
+        if (known.owner === NOBODY && known.owners === undefined && !this.#pinned(first)) {
           known.owner = owner;
           return first;
         }
@@ -149,13 +154,7 @@ export class Frames {
   }
 
   isFree(frame: number): boolean {
-    const chunk = this.#peek(frame);
-    if (chunk === undefined) return true;
-    return (
-      chunk.ownerOf(frame & 511) === NOBODY &&
-      chunk.pinsOf(frame & 511) === 0 &&
-      !this.#waiting.has(frame)
-    );
+    return this.owner(frame) === NOBODY && this.pins(frame) === 0 && !this.#waiting.has(frame);
   }
 
   /** The owner lets go. The frame becomes free, or goes to who waits for it, once no pin is left. */
@@ -174,29 +173,46 @@ export class Frames {
     this.#settle(frame);
   }
 
-  /** The pin counts of the 512 frames around `frame`, for hot paths that count themselves. */
-  pinCounts(frame: number): Uint16Array {
-    return (this.#chunk(frame).pins ??= new Uint16Array(FRAMES_PER_CHUNK));
+  /** The pin counts that `pin` used last, for hot paths that count themselves. */
+  get lastPins(): PinWindow {
+    return this.#lastPins;
   }
 
-  /** Adds one pin; false, and nothing changed, when the frame has 65,535 of them. */
+  /** Adds one pin; false, and nothing changed, when the frame has 65,535 of them or is unknown. */
   pin(frame: number): boolean {
-    const pins = this.pinCounts(frame);
-    const count = pins[frame & 511] ?? 0;
+    const window = this.#pinWindow(frame, true);
+    const { first, counts } = window;
+    this.#lastPins = window;
+    const count = counts[frame - first] ?? MAX_PINS;
     if (count === MAX_PINS) return false;
-    pins[frame & 511] = count + 1;
+    counts[frame - first] = count + 1;
     return true;
   }
 
   /** Drops one pin. Throws RangeError when the frame has none: a reference was dropped twice. */
   unpin(frame: number): void {
-    const chunk = this.#chunk(frame);
-    const index = frame & 511;
-    const pins = chunk.pins;
-    const count = pins?.[index] ?? 0;
-    if (pins === undefined || count === 0) throw new RangeError(`frame ${frame} is not pinned`);
-    pins[index] = count - 1;
-    if (count === 1 && chunk.ownerOf(index) === NOBODY) this.#settle(frame);
+    const { first, counts } = this.#pinWindow(frame, false);
+    const count = counts[frame - first] ?? 0;
+    if (count === 0) throw new RangeError(`frame ${frame} is not pinned`);
+    counts[frame - first] = count - 1;
+    if (count === 1 && this.#waiting.size > 0) this.#settle(frame);
+  }
+
+  /** Drops one pin of each of the first `count` pages of a page list; throws as `unpin` does. */
+  unpinEntries(list: Int32Array, count: number): void {
+    let { first, counts } = NO_PINS;
+    for (let index = 0; index < count; index += 1) {
+      const frame = frameOfEntry(list, index);
+      let place = (frame - first) | 0;
+      if (place >>> 0 >= counts.length) {
+        ({ first, counts } = this.#pinWindow(frame, false));
+        place = (frame - first) | 0;
+      }
+      const references = counts[place] ?? 0;
+      if (references === 0) throw new RangeError(`frame ${frame} is not pinned`);
+      counts[place] = references - 1;
+      if (references === 1 && this.#waiting.size > 0) this.#settle(frame);
+    }
   }
 
   /** Enters a set of pins into the list of who holds what and why. */
@@ -217,14 +233,38 @@ export class Frames {
   /** Number of frames that carry at least one pin. */
   pinnedFrames(): number {
     let total = 0;
-    for (const chunk of this.#chunks.values()) {
-      for (const count of chunk.pins ?? []) if (count !== 0) total += 1;
+    for (const range of this.#ranges) {
+      for (const { counts } of range.pins.values()) {
+        for (const count of counts) if (count !== 0) total += 1;
+      }
     }
     return total;
   }
 
   #peek(frame: number): FrameChunk | undefined {
     return this.#chunks.get(frame >>> 9);
+  }
+
+  #pinWindow(frame: number, make: boolean): PinWindow {
+    for (const range of this.#ranges) {
+      if (frame < range.first || frame >= range.end) continue;
+      const flat = range.end - range.first <= MAX_FLAT_FRAMES;
+      const key = flat ? range.first : frame - (frame & 511);
+      const known = range.pins.get(key);
+      if (known !== undefined || !make) return known ?? NO_PINS;
+      const length = flat ? range.end - range.first : FRAMES_PER_CHUNK;
+      const made = { first: key, counts: new Uint16Array(length) };
+      range.pins.set(key, made);
+      return made;
+    }
+    return NO_PINS;
+  }
+
+  /** Whether any of the 512 frames from `first` on has a pin. */
+  #pinned(first: number): boolean {
+    const window = this.#pinWindow(first, false);
+    const from = first - window.first;
+    return window.counts.subarray(from, from + FRAMES_PER_CHUNK).some((count) => count !== 0);
   }
 
   #setOwner(frame: number, owner: OwnerId): void {
@@ -247,8 +287,7 @@ export class Frames {
   #settle(frame: number): void {
     const then = this.#waiting.get(frame);
     if (then === undefined) return;
-    const chunk = this.#chunk(frame);
-    if (chunk.pinsOf(frame & 511) !== 0 || chunk.ownerOf(frame & 511) !== NOBODY) return;
+    if (this.pins(frame) !== 0 || this.owner(frame) !== NOBODY) return;
     this.#waiting.delete(frame);
     then();
   }
@@ -292,7 +331,11 @@ export class Frames {
   }
 }
 
+/** The frame number in entry `index` of a list of page addresses, two 32-bit words each. */
+export const frameOfEntry = (list: Int32Array, index: number): number =>
+  ((list[index * 2 + 1] as number) << 20) | ((list[index * 2] as number) >>> 12);
+
 /** The physical address of a frame number. */
 export const frameToPa = (frame: number): Pa => (frame * PAGE_SIZE) as Pa;
-/** The frame number of a physical address below 2^44. */
+/** The frame number of a physical address below 2^43. */
 export const paToFrame = (at: Pa): number => Math.floor(at / PAGE_SIZE);

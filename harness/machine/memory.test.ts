@@ -150,7 +150,7 @@ test("regions that overlap or are not whole pages are refused", () => {
     { ...ram, size: 0 },
     { ...ram, size: 100 },
     { ...ram, base: -4096 },
-    { ...ram, base: 2 ** 44 - 4096 },
+    { ...ram, base: 2 ** 43 - 4096 },
     { ...ram, base: 0.5 },
   ]) {
     expect(() => new SparseMemory([bad])).toThrow(/whole 4 KiB pages/);

@@ -19,8 +19,8 @@ export interface RegionSpec {
   readonly device?: MmioDevice;
 }
 
-/** Frame numbers fit an unsigned 32-bit lane, so physical addresses end at 2^44. */
-export const PHYSICAL_LIMIT = 2 ** 44;
+/** Frame numbers fit a signed 32-bit lane, so physical addresses end at 2^43 (8 TiB). */
+export const PHYSICAL_LIMIT = 2 ** 43;
 
 const PAGES_PER_CHUNK = 512;
 
@@ -32,7 +32,7 @@ export class Region {
   readonly secure: boolean;
   readonly #chunks: ((Uint8Array | undefined)[] | undefined)[] = [];
 
-  /** Throws RangeError for bounds that are not whole pages below 2^44. */
+  /** Throws RangeError for bounds that are not whole pages below 2^43. */
   constructor(spec: RegionSpec) {
     const { base, size } = spec;
     if (
@@ -45,7 +45,7 @@ export class Region {
       base + size > PHYSICAL_LIMIT
     ) {
       throw new RangeError(
-        `region ${spec.name}: base ${base} and size ${size} are not whole 4 KiB pages below 2^44`,
+        `region ${spec.name}: base ${base} and size ${size} are not whole 4 KiB pages below 2^43`,
       );
     }
     this.spec = spec;

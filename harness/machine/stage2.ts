@@ -20,6 +20,19 @@ export interface Stage2Leaf {
 }
 
 /**
+ * Frames of writable RAM by page number minus `first`, for hot paths; 0 where that has to be looked
+ * up (frame 0 never is RAM of a VM).
+ */
+export interface WritableWindow {
+  readonly first: number;
+  readonly frames: Int32Array;
+}
+
+const NO_WINDOW: WritableWindow = { first: 0, frames: new Int32Array(0) };
+/** 16 GiB: beyond it pages are looked up one by one. */
+const MAX_WINDOW_PAGES = 2 ** 22;
+
+/**
  * A VM's stage-2 translation: 4 KiB pages and 2 MiB blocks, split when part of a block changes.
  * Lookups are by page number (address / 4096) and cost no allocation.
  */
@@ -27,6 +40,7 @@ export class Stage2 {
   readonly #leaves = new Map<number, Stage2Leaf>();
   #lastKey = -1;
   #lastLeaf: Stage2Leaf | undefined;
+  #window: WritableWindow | undefined;
 
   /** The frame that backs page `page`, or -1 when nothing does. */
   frame(page: number): number {
@@ -44,7 +58,44 @@ export class Stage2 {
     return (leaf.kinds[page % PAGES_PER_BLOCK] ?? MAPPING.none) as Mapping;
   }
 
-  /** The 2 MiB slot `key` (address / 2 MiB), for hot paths that walk many pages. */
+  /** The frame behind a page of writable RAM, -1 for any other; remembers it in the window. */
+  writable(page: number): number {
+    if (this.kind(page) !== MAPPING.ramRw) return -1;
+    const frame = this.frame(page);
+    const window = this.#window;
+    if (window !== undefined) window.frames[page - window.first] = frame;
+    return frame;
+  }
+
+  /** The window over what is mapped; made on first use, and anew when the mapped range has grown. */
+  window(): WritableWindow {
+    return (this.#window ??= this.#makeWindow());
+  }
+
+  #makeWindow(): WritableWindow {
+    let [low, high] = [Infinity, -1];
+    for (const key of this.#leaves.keys()) {
+      low = Math.min(low, key);
+      high = Math.max(high, key);
+    }
+    const first = low * PAGES_PER_BLOCK;
+    const pages = (high + 1) * PAGES_PER_BLOCK - first;
+    // Devices far below RAM must not stretch the window: it then starts at the top and reaches down.
+    const length = Math.min(pages, MAX_WINDOW_PAGES);
+    if (high < 0) return NO_WINDOW;
+    return { first: first + pages - length, frames: new Int32Array(length) };
+  }
+
+  /** Page numbers from `page` on were mapped otherwise than the window may have them. */
+  #changed(page: number, count: number): void {
+    const window = this.#window;
+    if (window === undefined) return;
+    const from = page - window.first;
+    if (from < 0 || from + count > window.frames.length) this.#window = undefined;
+    else window.frames.fill(0, from, from + count);
+  }
+
+  /** The 2 MiB slot `key` (address / 2 MiB). */
   leaf(key: number): Stage2Leaf | undefined {
     if (key === this.#lastKey) return this.#lastLeaf;
     const leaf = this.#leaves.get(key);
@@ -65,6 +116,7 @@ export class Stage2 {
     const leaf = this.#table(Math.floor(page / PAGES_PER_BLOCK));
     leaf.frames[page % PAGES_PER_BLOCK] = frame;
     leaf.kinds[page % PAGES_PER_BLOCK] = kind;
+    this.#changed(page, 1);
   }
 
   /** Maps 512 pages as one block; both numbers must be multiples of 512. */
@@ -74,6 +126,7 @@ export class Stage2 {
       throw new RangeError(`a block at page ${page}, frame ${frame} is not on a 2 MiB boundary`);
     }
     this.#lastKey = -1;
+    this.#changed(page, PAGES_PER_BLOCK);
     this.#leaves.set(page / PAGES_PER_BLOCK, {
       blockFrame: frame,
       blockKind: kind,
@@ -88,6 +141,7 @@ export class Stage2 {
     if (frame < 0) return -1;
     const key = Math.floor(page / PAGES_PER_BLOCK);
     const leaf = this.#table(key);
+    this.#changed(page, 1);
     leaf.kinds[page % PAGES_PER_BLOCK] = MAPPING.none;
     if (leaf.kinds.every((kind) => kind === MAPPING.none)) {
       this.#leaves.delete(key);
@@ -111,6 +165,7 @@ export class Stage2 {
   clear(): void {
     this.#leaves.clear();
     this.#lastKey = -1;
+    this.#window = undefined;
   }
 
   #table(key: number): Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array } {
@@ -140,6 +195,6 @@ function checkRange(page: number, frame: number, count: number): void {
     throw new RangeError(`page ${page} is outside the 52-bit address space`);
   }
   if (!Number.isInteger(frame) || frame < 0 || (frame + count) * PAGE_SIZE > PHYSICAL_LIMIT) {
-    throw new RangeError(`frame ${frame} is outside the 44-bit physical address space`);
+    throw new RangeError(`frame ${frame} is outside the 43-bit physical address space`);
   }
 }

@@ -1,4 +1,4 @@
-import { type Frames, type OwnerId, type PinRecord } from "../../machine/index.ts";
+import { type Frames, type OwnerId, type PinRecord, frameOfEntry } from "../../machine/index.ts";
 import { CookieTable, type Cookied } from "../cookies.ts";
 import type { PageHeap } from "../heap.ts";
 import type { RuleSet } from "../rules.ts";
@@ -16,8 +16,11 @@ export class ShmBuffer implements Cookied, PinRecord {
   readonly owner: OwnerId;
   /** Pages that the quota was charged for. */
   readonly reserved: number;
-  readonly pinned: Uint32Array;
-  /** How many of `pinned` are filled; less than `reserved` only during a walk that fails. */
+  /** The addresses of the pinned pages as the secure world reads them: two words each. */
+  readonly entries: Int32Array;
+  /** The same as bytes. */
+  readonly bytes: Uint8Array;
+  /** How many entries are filled; less than `reserved` only during a walk that fails. */
   count = 0;
   kind: BufferKind;
   closed = false;
@@ -29,7 +32,8 @@ export class ShmBuffer implements Cookied, PinRecord {
     this.cookieLow = low;
     this.owner = owner;
     this.reserved = pages;
-    this.pinned = new Uint32Array(pages);
+    this.entries = new Int32Array(pages * 2);
+    this.bytes = new Uint8Array(this.entries.buffer);
     this.kind = kind;
   }
 
@@ -38,7 +42,7 @@ export class ShmBuffer implements Cookied, PinRecord {
   }
 
   frames(): Iterable<number> {
-    return this.pinned.subarray(0, this.count);
+    return Int32Array.from({ length: this.count }, (_, index) => frameOfEntry(this.entries, index));
   }
 }
 
@@ -93,9 +97,9 @@ export class BufferTable {
     this.freeLists(buffer);
     // MED-068: Xen gives back what was pinned, which after a failed walk is less than was charged.
     this.#pages -= this.#rules.leakPageQuota ? buffer.count : buffer.reserved;
-    const { pinned, count } = buffer;
+    const { entries, count } = buffer;
     buffer.count = 0;
-    for (let index = 0; index < count; index += 1) this.#frames.unpin(pinned[index] ?? 0);
+    this.#frames.unpinEntries(entries, count);
   }
 
   /** Frees the mediator's page list of a buffer; its pages stay pinned. */

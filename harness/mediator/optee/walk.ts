@@ -3,7 +3,9 @@ import {
   MAPPING,
   MAX_PINS,
   PAGE_SIZE,
+  type PinWindow,
   type Stage2,
+  type WritableWindow,
   frameToPa,
 } from "../../machine/index.ts";
 import { type MessageView, PAGE_LIST, WORD, listPagesFor } from "../../optee-abi/index.ts";
@@ -12,14 +14,11 @@ import type { OpteeGuest } from "./guest.ts";
 
 const WORDS_PER_PAGE = PAGE_SIZE / 4;
 const PAGE_HIGH = 2 ** 20;
-const SLOT_HIGH = 2 ** 11;
 
-/** Working copies of one guest list page and of the list page made from it. */
+/** A working copy of one guest list page. */
 class Scratch {
-  readonly source = new Uint32Array(WORDS_PER_PAGE);
-  readonly sourceBytes = new Uint8Array(this.source.buffer);
-  readonly target = new Uint32Array(WORDS_PER_PAGE);
-  readonly targetBytes = new Uint8Array(this.target.buffer);
+  readonly words = new Int32Array(WORDS_PER_PAGE);
+  readonly bytes = new Uint8Array(this.words.buffer);
 }
 
 // A stack and not one object: an access hook may let another vCPU enter in the middle of a walk.
@@ -109,78 +108,102 @@ function walk(guest: OpteeGuest, buffer: ShmBuffer, firstList: number): boolean 
     }
     const count = Math.min(PAGE_LIST.entries, buffer.reserved - done);
     const last = done + count === buffer.reserved;
-    scratch.sourceBytes.set(last ? bytes.subarray(0, count * 8) : bytes);
-    const pinned = pinEntries(stage2, frames, scratch, count, buffer.pinned, done);
-    done += pinned;
-    buffer.count = done;
+    scratch.bytes.set(last ? bytes.subarray(0, count * 8) : bytes);
+    const pinned = pinEntries(stage2, frames, scratch.words, count, buffer.entries, done);
+    buffer.count = done + pinned;
     if (pinned < count) {
       good = false;
       break;
     }
-    if (!last) {
-      const low = scratch.source[PAGE_LIST.link * 2] ?? 0;
-      const high = scratch.source[PAGE_LIST.link * 2 + 1] ?? 0;
-      listPage = high * PAGE_HIGH + (low >>> 12);
-      const next = buffer.lists[list + 1] ?? 0;
-      scratch.target[PAGE_LIST.link * 2] = next << 12;
-      scratch.target[PAGE_LIST.link * 2 + 1] = next >>> 20;
-    }
-    const length = last ? count * 8 : PAGE_SIZE;
     const own = buffer.lists[list] ?? 0;
-    heap.bytes(own).set(last ? scratch.targetBytes.subarray(0, length) : scratch.targetBytes);
-    heap.dirty(own, length);
+    const page = heap.bytes(own);
+    page.set(buffer.bytes.subarray(done * 8, (done + count) * 8));
+    done += count;
+    if (!last) {
+      const low = scratch.words[PAGE_LIST.link * 2] ?? 0;
+      const high = scratch.words[PAGE_LIST.link * 2 + 1] ?? 0;
+      listPage = (high >>> 0) * PAGE_HIGH + (low >>> 12);
+      putEntry(page, PAGE_LIST.link, buffer.lists[list + 1] ?? 0);
+    }
+    heap.dirty(own, last ? count * 8 : PAGE_SIZE);
   }
   scratches.push(scratch);
   return good;
 }
 
+/** Writes a frame's address as word `index` of a list page. */
+function putEntry(page: Uint8Array, index: number, frame: number): void {
+  const view = new DataView(page.buffer, page.byteOffset + index * 8, 8);
+  view.setUint32(0, frame << 12, true);
+  view.setUint32(4, frame >>> 20, true);
+}
+
 /**
- * Translates and pins `count` entries of `scratch.source` into `scratch.target`; returns how many
- * were good. The low 12 bits of an entry are dropped (MED-066). This is the mediator's hottest loop:
- * 32-bit lanes and typed arrays only, the table of the last 2 MiB kept at hand on both sides.
+ * Translates and pins the first `count` entries of a guest's list page into `target` from its entry
+ * `at` on; returns how many were good. The low 12 bits of an entry are dropped (MED-066). What the
+ * windows have is done by `pinRemembered`; the rest is looked up and remembered here.
  */
 export function pinEntries(
   stage2: Stage2,
   frames: Frames,
-  scratch: { readonly source: Uint32Array; readonly target: Uint32Array },
+  source: Int32Array,
   count: number,
-  pinned: Uint32Array,
+  target: Int32Array,
   at: number,
 ): number {
-  const { source, target } = scratch;
-  let slot = -1;
-  let kinds: Uint8Array | undefined;
-  let table: Uint32Array | undefined;
-  let blockKind: number = MAPPING.none;
-  let blockFrame = 0;
-  let pinSlot = -1;
-  let pins: Uint16Array | undefined;
-  for (let index = 0; index < count; index += 1) {
-    const low = source[index * 2] as number;
-    const key = (source[index * 2 + 1] as number) * SLOT_HIGH + (low >>> 21);
-    if (key !== slot) {
-      const leaf = stage2.leaf(key);
-      if (leaf === undefined) return index;
-      slot = key;
-      kinds = leaf.kinds;
-      table = leaf.frames;
-      blockKind = leaf.blockKind;
-      blockFrame = leaf.blockFrame;
-    }
-    const page = (low >>> 12) & 511;
-    const kind = kinds === undefined ? blockKind : kinds[page];
-    if (kind !== MAPPING.ramRw) return index;
-    const frame = table === undefined ? blockFrame + page : (table[page] as number);
-    if (pins === undefined || frame >>> 9 !== pinSlot) {
-      pins = frames.pinCounts(frame);
-      pinSlot = frame >>> 9;
-    }
-    const references = pins[frame & 511] as number;
+  const window = stage2.window();
+  let pins = frames.lastPins;
+  let done = 0;
+  for (;;) {
+    done = pinRemembered(source, window, pins, done, count, target, at);
+    if (done === count) return count;
+    const low = source[done * 2] ?? 0;
+    const high = (source[done * 2 + 1] ?? 0) >>> 0;
+    const frame = stage2.writable(high * PAGE_HIGH + (low >>> 12));
+    if (frame < 0 || !frames.pin(frame)) return done;
+    pins = frames.lastPins;
+    target[(at + done) * 2] = frame << 12;
+    target[(at + done) * 2 + 1] = frame >>> 20;
+    done += 1;
+  }
+}
+
+/**
+ * The mediator's hottest loop: signed 32-bit lanes, typed arrays and no call. Goes on from entry
+ * `index` to the first that the windows do not have, and returns its number.
+ */
+function pinRemembered(
+  source: Int32Array,
+  window: WritableWindow,
+  pins: PinWindow,
+  index: number,
+  count: number,
+  target: Int32Array,
+  at: number,
+): number {
+  const table = window.frames;
+  const first = window.first | 0;
+  const counts = pins.counts;
+  const firstCount = pins.first | 0;
+  // Page numbers from 2^31 on (8 TiB) do not fit the lanes.
+  if (window.first >= 2 ** 31) return index;
+  let word = index << 1;
+  let place = (at << 1) + word;
+  for (; index < count; index += 1) {
+    const low = source[word] as number;
+    const high = source[word + 1] as number;
+    const slot = (((high << 20) | (low >>> 12)) - first) | 0;
+    if (high >>> 11 !== 0 || slot >>> 0 >= table.length) return index;
+    const frame = table[slot] as number;
+    const counter = (frame - firstCount) | 0;
+    if (frame === 0 || counter >>> 0 >= counts.length) return index;
+    const references = counts[counter] as number;
     if (references === MAX_PINS) return index;
-    pins[frame & 511] = references + 1;
-    pinned[at + index] = frame;
-    target[index * 2] = frame << 12;
-    target[index * 2 + 1] = frame >>> 20;
+    counts[counter] = references + 1;
+    target[place] = frame << 12;
+    target[place + 1] = frame >>> 20;
+    word += 2;
+    place += 2;
   }
   return count;
 }
