@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import {
   BundleReader,
@@ -27,10 +27,11 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-async function sample(name: string, broken: boolean): Promise<BundleReader> {
+async function sample(name: string, broken: boolean, rendered = false): Promise<BundleReader> {
   const dir = path.join(root, name);
   const runtimeDir = path.join(root, "rt");
-  await writeSampleBundle({ dir, runtimeDir, broken, cases: 30, render: renderAll });
+  const render = rendered ? { render: renderAll } : {};
+  await writeSampleBundle({ dir, runtimeDir, broken, cases: 30, ...render });
   return await BundleReader.open(dir);
 }
 
@@ -108,6 +109,9 @@ for suite in root:
     assert int(suite.attrib["skipped"]) == kinds["skipped"]
 print(json.dumps(out))
 `;
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 const python = spawnSync("python3", ["-c", "import xml.etree.ElementTree"]).status === 0;
 const withPython = python ? test : test.skip;
@@ -249,7 +253,7 @@ function history(reader: BundleReader): Map<string, string> {
 
 describe("allure-results", () => {
   test("tell failed assertions from broken runs, and skips with their reasons", async () => {
-    const reader = await sample("broken", true);
+    const reader = await sample("broken", true, true);
     const found = allureResults(reader.dir);
     expect(found).toHaveLength(reader.results.cases.length);
     const on = (target: string, id: string): AllureResult | undefined =>
@@ -276,7 +280,7 @@ describe("allure-results", () => {
   });
 
   test("have both consoles of each case attached, and its subcases as steps", async () => {
-    const reader = await sample("good", false);
+    const reader = await sample("good", false, true);
     const one = allureResults(reader.dir).find(
       (found) => found.fullName === "xtest.regression_1002" && found.attachments.length > 0,
     );
@@ -292,7 +296,7 @@ describe("allure-results", () => {
   });
 
   test("keep one history for a case on a board from run to run, and another on another board", async () => {
-    const [a, b] = [await sample("a", false), await sample("b", true)];
+    const [a, b] = [await sample("a", false, true), await sample("b", true, true)];
     expect(history(a)).toEqual(history(b));
     expect(new Set(history(a).values()).size).toBe(history(a).size);
     expect(history(a).get("emulated xtest.regression_1001")?.split(" ")[0]).toBe(
@@ -301,7 +305,7 @@ describe("allure-results", () => {
   });
 
   test("hold nothing of an earlier run in the same folder", async () => {
-    const reader = await sample("good", false);
+    const reader = await sample("good", false, true);
     const before = readdirSync(path.join(reader.dir, "allure-results"));
     await renderAll(reader);
     expect(readdirSync(path.join(reader.dir, "allure-results"))).toEqual(before);
@@ -379,7 +383,7 @@ function files(dir: string): string[] {
 
 test("all reports come out byte for byte the same when they are made again from the bundle", async () => {
   for (const broken of [false, true]) {
-    const reader = await sample(`again-${broken}`, broken);
+    const reader = await sample(`again-${broken}`, broken, true);
     const again = path.join(root, `elsewhere-${broken}`);
     await renderAll(reader, again);
     expect(files(again).length).toBeGreaterThan(100);

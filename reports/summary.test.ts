@@ -1,10 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { BundleReader } from "../harness/run/index.ts";
 import { renderSummary } from "./summary.ts";
 import { writeSampleBundle } from "./testing/sample-bundle.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 let root: string;
 

@@ -1,6 +1,9 @@
-import { expect, test } from "@jest/globals";
+import { expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { escapeAttribute, escapeMarkup, oneLine, printable } from "./text.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 const anyText = fc.oneof(
   fc.string({ unit: "binary" }),

@@ -3,9 +3,12 @@ import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { InfrastructureError, packageRoot } from "../base/index.ts";
 import { acquireBoardLock } from "./lock.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 let runtimeDir: string;
 const children: ChildProcess[] = [];

@@ -1,9 +1,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../../base/index.ts";
 import { type CaseResult, type Comparison, resultsText, sortedResults } from "../../run/index.ts";
 import { lockstep, temporaryFolder } from "../testing/run-cli.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 const LOG = path.join(packageRoot, "harness/xtest/testdata/xtest-4.5.0-qemu-virt.console.raw");
 

@@ -7,11 +7,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { renderAll } from "../../../reports/index.ts";
 import { packageRoot } from "../../base/index.ts";
 import { BundleWriter } from "../../run/index.ts";
 import { lockstep, temporaryFolder } from "../testing/run-cli.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   version: string;

@@ -10,12 +10,15 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { UsageError } from "../../base/index.ts";
 import { BundleReader } from "./reader.ts";
 import { readTimeline } from "./timeline.ts";
 import { BundleWriter } from "./writer.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 let root: string;
 let dir: string;

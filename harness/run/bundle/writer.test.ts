@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import {
   type Clock,
   InfrastructureError,
@@ -13,6 +13,9 @@ import {
 import type { CaseResult, FactsSheet, RunEvent, RunInfo } from "../model.ts";
 import { BundleReader } from "./reader.ts";
 import { type BundleOptions, BundleWriter, type RunStart } from "./writer.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 let root: string;
 let dir: string;

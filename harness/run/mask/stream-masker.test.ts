@@ -1,10 +1,13 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { describe, expect, test } from "@jest/globals";
+import { describe, expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { packageRoot, SecretStore } from "../../base/index.ts";
 import { KnownSecrets } from "./known-secrets.ts";
 import { StreamMasker } from "./stream-masker.ts";
+
+// Real files and processes on a machine that may be busy with boards.
+jest.setTimeout(120_000);
 
 const GOLDEN = readFileSync(
   path.join(packageRoot, "harness/run/testdata/rpmb-write-key.secure.raw"),
