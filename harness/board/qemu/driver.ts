@@ -29,6 +29,8 @@ const PORT_ATTEMPTS = 5;
 /** A paused machine's consoles count as drained after this long without a byte. */
 const DRAINED_MS = 25;
 const DRAIN_LIMIT_MS = 2000;
+/** A QEMU whose control socket closed has ended within this time. */
+const EXIT_MS = 2000;
 
 export interface QemuDriverOptions {
   readonly config: BoardConfig;
@@ -139,7 +141,7 @@ export class QemuDriver implements PowerProtocol {
       this.#event(machine, event);
     };
     try {
-      const early = await Promise.race([process.ended, qmp.ready(deadline).then(() => undefined)]);
+      const early = await Promise.race([process.ended, answers(qmp, process, deadline)]);
       if (early !== undefined) {
         await this.#dispose(machine);
         return early;
@@ -237,6 +239,22 @@ export class QemuDriver implements PowerProtocol {
     for (const console of this.#options.consoles.values()) console.detach();
     await machine.qmp.close();
     await rm(machine.dir, { recursive: true, force: true });
+  }
+}
+
+/** Waits until QEMU answers. Its control socket may close a moment before its exit is known. */
+async function answers(
+  qmp: Qmp,
+  process: QemuProcess,
+  deadline: Deadline,
+): Promise<QemuExit | undefined> {
+  try {
+    await qmp.ready(deadline);
+    return undefined;
+  } catch (error) {
+    const exit = await Promise.race([process.ended, sleep(EXIT_MS)]);
+    if (exit === undefined) throw error;
+    return exit;
   }
 }
 
