@@ -1,44 +1,29 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { userInfo } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { type Desk, makeDesk, paragraph } from "./testing/desk.ts";
 import { noPty } from "./testing/pty.ts";
-import { type PtyDevice, startPtyDevice } from "./testing/pty-device.ts";
-import { type CliResult, type CliRun, lockstep, temporaryFolder } from "./testing/run-cli.ts";
+import type { CliResult, CliRun } from "./testing/run-cli.ts";
 import { noSshd, startSshd } from "./testing/sshd.ts";
 
 // Every case starts processes; a busy machine takes its time.
 jest.setTimeout(60_000);
 
 const cleanups: (() => void | Promise<void>)[] = [];
+let desk: Desk;
 let cwd = "";
-let env: Record<string, string> = {};
 
 beforeEach(() => {
-  cwd = temporaryFolder((remove) => cleanups.push(remove));
-  for (const dir of ["boards", "bin", "cache", "run"]) mkdirSync(path.join(cwd, dir));
-  env = { LOCKSTEP_CACHE: path.join(cwd, "cache"), XDG_RUNTIME_DIR: path.join(cwd, "run") };
+  desk = makeDesk((clean) => cleanups.push(clean));
+  ({ cwd } = desk);
 });
 afterEach(async () => {
   for (const clean of cleanups.splice(0).toReversed()) await clean();
 });
-
-function board(name: string, text: string): void {
-  writeFileSync(path.join(cwd, "boards", `${name}.yaml`), text);
-}
-
-async function run(args: string[], extra: CliRun = {}): Promise<CliResult> {
-  return await lockstep(args, { cwd, ...extra, env: { ...env, ...extra.env } });
-}
-
-/** The one paragraph about what is wrong: what follows the progress lines. */
-function paragraph({ stderr }: CliResult): string {
-  const [, text = ""] = /(?:^|\n)lockstep: ([^\n]*(?:\n(?!$)[^\n]*)*)\n$/.exec(stderr) ?? [];
-  expect(stderr).not.toMatch(/\n +at /);
-  return text;
-}
 
 const ptyReason = noPty();
 const qemuReason =
@@ -50,26 +35,6 @@ const needing = (reason: string | undefined): typeof test.skip =>
   reason === undefined ? test : test.skip;
 const because = (reason: string | undefined): string =>
   reason === undefined ? "" : ` (skipped: ${reason})`;
-
-/** A hardware board at the far end of a pty. */
-async function desk(shell: string[] = [], more = ""): Promise<PtyDevice> {
-  const pty = await startPtyDevice(shell);
-  cleanups.push(() => pty.stop());
-  mkdirSync(path.join(cwd, "boards", "types"), { recursive: true });
-  writeFileSync(path.join(cwd, "boards", "types", "desk.yaml"), "platform: hardware\nsoc: s\n");
-  board(
-    "desk",
-    `type: desk
-consoles: { normal: { device: ${pty.device} } }
-power: { driver: none }
-boot:
-  bootloader: { timeout: 500ms }
-  linux: { prompt: "lockstep:[^\\\\r\\\\n]*# $", timeout: 20s }
-  tee_ready: { command: "true" }
-${more}`,
-  );
-  return pty;
-}
 
 describe("board files, before anything is touched", () => {
   test.each<[string, string, RegExp]>([
@@ -95,8 +60,8 @@ describe("board files, before anything is touched", () => {
       /^boards\/b\.yaml:2:17: .*\/none\.bin: no such file\. Put the file there, or correct `images\.bios`\.$/,
     ],
   ])("%s", async (_what, text, message) => {
-    board("b", text);
-    const result = await run(["boot", "b"]);
+    desk.board("b", text);
+    const result = await desk.run(["boot", "b"]);
     expect([result.code, result.stdout.length]).toEqual([2, 0]);
     expect(paragraph(result)).toMatch(message);
     expect(result.stderr).not.toContain("hunter2");
@@ -105,37 +70,37 @@ describe("board files, before anything is touched", () => {
 
   test("an unknown board, in every command that takes one", async () => {
     for (const args of [["boot"], ["console"], ["power", "on"], ["doctor"], ["boards", "show"]]) {
-      const result = await run([...args, "qemu-vrit"]);
+      const result = await desk.run([...args, "qemu-vrit"]);
       expect(result.code).toBe(2);
       expect(paragraph(result)).toMatch(
         /there is no board "qemu-vrit"; did you mean "qemu-virt"\?/,
       );
     }
-    expect((await run(["exec", "qemu-vrit", "--", "true"])).code).toBe(255);
+    expect((await desk.run(["exec", "qemu-vrit", "--", "true"])).code).toBe(255);
   });
 
   test("no board at all", async () => {
-    const result = await run(["boot"]);
+    const result = await desk.run(["boot"]);
     expect(result.code).toBe(2);
     expect(paragraph(result)).toMatch(/`boot` needs a board\. .*LOCKSTEP_BOARD/);
-    board("mine", "type: emulated\n");
-    const named = await run(["boot"], { env: { LOCKSTEP_BOARD: "mine" } });
+    desk.board("mine", "type: emulated\n");
+    const named = await desk.run(["boot"], { env: { LOCKSTEP_BOARD: "mine" } });
     expect(paragraph(named)).toMatch(/board mine is the emulated platform/);
   });
 
   test("a board file that may not be read", async () => {
-    board("b", "type: emulated\n");
+    desk.board("b", "type: emulated\n");
     const file = path.join(cwd, "boards", "b.yaml");
     chmodSync(file, 0);
     // Root may read everything; then there is nothing to refuse.
     const isRoot = process.geteuid?.() === 0;
-    const result = await run(["boards", "show", "b"]);
+    const result = await desk.run(["boards", "show", "b"]);
     if (isRoot) expect(result.code).toBe(0);
     else expect(paragraph(result)).toMatch(/^boards\/b\.yaml: may not be read by you/);
   });
 
   test("an image that was never prepared is not prepared behind one's back", async () => {
-    const result = await run(["boot", "qemu-virt"]);
+    const result = await desk.run(["boot", "qemu-virt"]);
     expect(result.code).toBe(3);
     expect(paragraph(result)).toMatch(
       /image qemu-virt .* not prepared\. Run `lockstep prepare qemu-virt`/,
@@ -150,11 +115,11 @@ describe("QEMU", () => {
   });
 
   test("no QEMU on PATH", async () => {
-    board("b", "type: qemu-virt\nimages: { bios: fw.bin }\n");
+    desk.board("b", "type: qemu-virt\nimages: { bios: fw.bin }\n");
     for (const tool of ["cat", "rm", "rmdir", "sleep"]) {
       symlinkSync(`/bin/${tool}`, path.join(cwd, "bin", tool));
     }
-    const result = await run(["boot", "b"], { env: { PATH: path.join(cwd, "bin") } });
+    const result = await desk.run(["boot", "b"], { env: { PATH: path.join(cwd, "bin") } });
     expect(result.code).toBe(3);
     expect(paragraph(result)).toMatch(
       /no usable qemu-system-aarch64.*apt-get install qemu-system-arm/,
@@ -166,12 +131,12 @@ describe("QEMU", () => {
     await once(server, "listening");
     const address = server.address();
     const port = typeof address === "object" && address !== null ? address.port : 0;
-    board(
+    desk.board(
       "b",
       `type: qemu-virt\nimages: { bios: fw.bin }\nqemu: { extra: [-nic, "user,hostfwd=tcp:127.0.0.1:${port}-:22"] }\nssh: { host: 127.0.0.1, port: ${port} }\n`,
     );
     try {
-      const result = await run(["boot", "b"]);
+      const result = await desk.run(["boot", "b"]);
       expect(result.code).toBe(3);
       expect(paragraph(result)).toMatch(
         /cannot use a network port.*End the program that uses the port/s,
@@ -182,18 +147,18 @@ describe("QEMU", () => {
   });
 
   needing(qemuReason)(`an argument that QEMU refuses${because(qemuReason)}`, async () => {
-    board("b", "type: qemu-virt\nimages: { bios: fw.bin }\nqemu: { cpu: z80 }\n");
-    const result = await run(["boot", "b"]);
+    desk.board("b", "type: qemu-virt\nimages: { bios: fw.bin }\nqemu: { cpu: z80 }\n");
+    const result = await desk.run(["boot", "b"]);
     expect(result.code).toBe(3);
     expect(paragraph(result)).toMatch(/z80.*board's qemu section/s);
   });
 
   needing(qemuReason)(`firmware that never speaks${because(qemuReason)}`, async () => {
-    board(
+    desk.board(
       "b",
       "type: qemu-virt\nimages: { bios: fw.bin }\nboot: { bootloader: { timeout: 1s } }\n",
     );
-    const result = await run(["boot", "b", "--to", "bootloader"]);
+    const result = await desk.run(["boot", "b", "--to", "bootloader"]);
     expect(result.code).toBe(4);
     expect(paragraph(result)).toMatch(
       /board b did not reach bootloader in time.*The console was silent/s,
@@ -201,12 +166,12 @@ describe("QEMU", () => {
   });
 
   test("power on means nothing for it, and says what to use", async () => {
-    board("b", "type: qemu-virt\nimages: { bios: fw.bin }\n");
-    const on = await run(["power", "on", "b"]);
+    desk.board("b", "type: qemu-virt\nimages: { bios: fw.bin }\n");
+    const on = await desk.run(["power", "on", "b"]);
     expect(on.code).toBe(2);
     expect(paragraph(on)).toMatch(/lives only as long as the command.*lockstep console b/);
-    const off = await run(["power", "off", "b"]);
-    const status = await run(["power", "status", "b"]);
+    const off = await desk.run(["power", "off", "b"]);
+    const status = await desk.run(["power", "status", "b"]);
     expect([off.code, status.code, status.stdout.toString()]).toEqual([0, 0, "off\n"]);
   });
 });
@@ -217,10 +182,10 @@ async function whileInUse(
   extra: CliRun = {},
 ): Promise<{ holder: CliResult; other: CliResult }> {
   let other: Promise<CliResult> | undefined;
-  const holder = await run(["console", "desk"], {
+  const holder = await desk.run(["console", "desk"], {
     with: (child) => {
       child.stderr?.once("data", () => {
-        other = run(second, extra).finally(() => child.kill("SIGINT"));
+        other = desk.run(second, extra).finally(() => child.kill("SIGINT"));
       });
     },
   });
@@ -230,8 +195,8 @@ async function whileInUse(
 
 describe("a board behind a serial device", () => {
   needing(ptyReason)(`that never speaks${because(ptyReason)}`, async () => {
-    await desk();
-    const result = await run(["boot", "desk", "--to", "bootloader"]);
+    await desk.hardware();
+    const result = await desk.run(["boot", "desk", "--to", "bootloader"]);
     expect(result.code).toBe(4);
     expect(paragraph(result)).toMatch(
       /board desk did not reach bootloader in time.*The console was silent: check/s,
@@ -240,29 +205,29 @@ describe("a board behind a serial device", () => {
   });
 
   needing(ptyReason)(`that is in use by another run${because(ptyReason)}`, async () => {
-    await desk();
+    await desk.hardware();
     const { holder, other } = await whileInUse(["boot", "desk"]);
     expect([holder.code, other.code]).toEqual([130, 3]);
     expect(paragraph(other)).toMatch(
       /board desk is in use by another run\. seen: process \d+ \(lockstep console desk\) has held it since \d{4}-/,
     );
     // The lock is held by the living process only.
-    expect((await run(["power", "status", "desk"])).code).toBe(0);
+    expect((await desk.run(["power", "status", "desk"])).code).toBe(0);
   });
 
   needing(ptyReason)(`whose holder was killed is free at once${because(ptyReason)}`, async () => {
-    await desk();
-    const first = await run(["console", "desk"], {
+    await desk.hardware();
+    const first = await desk.run(["console", "desk"], {
       with: (child) => {
         child.stderr?.once("data", () => child.kill("SIGKILL"));
       },
     });
     expect(first.signal).toBe("SIGKILL");
-    expect((await run(["power", "status", "desk"])).stdout.toString()).toBe("unknown\n");
+    expect((await desk.run(["power", "status", "desk"])).stdout.toString()).toBe("unknown\n");
   });
 
   needing(ptyReason)(`whose port another program has${because(ptyReason)}`, async () => {
-    await desk();
+    await desk.hardware();
     const elsewhere = { XDG_RUNTIME_DIR: path.join(cwd, "bin") };
     const { other } = await whileInUse(["boot", "desk"], { env: elsewhere });
     expect(other.code).toBe(3);
@@ -272,10 +237,10 @@ describe("a board behind a serial device", () => {
 
 describe("exec", () => {
   needing(ptyReason)(`passes the exit code on, over the console${because(ptyReason)}`, async () => {
-    await desk(["sh", "-i"]);
-    const result = await run(["exec", "-q", "--to", "linux", "desk", "--", "echo hi; exit 7"]);
+    await desk.hardware(["sh", "-i"]);
+    const result = await desk.run(["exec", "-q", "--to", "linux", "desk", "--", "echo hi; exit 7"]);
     expect([result.code, result.stdout.toString()]).toEqual([7, "hi\n"]);
-    expect((await run(["exec", "-q", "desk", "--", "true"])).code).toBe(0);
+    expect((await desk.run(["exec", "-q", "desk", "--", "true"])).code).toBe(0);
   });
 
   needing(sshdReason)(
@@ -283,13 +248,13 @@ describe("exec", () => {
     async () => {
       const sshd = await startSshd(cwd);
       cleanups.push(() => sshd.stop());
-      const user = process.env["USER"] ?? "root";
-      await desk(
+      const user = userInfo().username;
+      await desk.hardware(
         ["sh", "-i"],
-        `ssh: { host: 127.0.0.1, port: ${sshd.port}, user: ${user}, key: { file: ${sshd.accepted} }, host_key: "${sshd.hostKey}" }\n`,
+        `power: { driver: none }\nssh: { host: 127.0.0.1, port: ${sshd.port}, user: ${user}, key: { file: ${sshd.accepted} }, host_key: "${sshd.hostKey}" }\n`,
       );
       const script = String.raw`printf '\000\377\r\n\033[2J'; printf 'err\r\n' >&2; exit 42`;
-      const result = await run(["exec", "-q", "desk", "--", script]);
+      const result = await desk.run(["exec", "-q", "desk", "--", script]);
       expect(result.code).toBe(42);
       expect(result.stdout).toEqual(Buffer.from("\u0000\u00FF\r\n\u001B[2J", "latin1"));
       expect(result.stderr).toBe("err\r\n");
@@ -302,14 +267,14 @@ describe("exec", () => {
       const sshd = await startSshd(cwd);
       cleanups.push(() => sshd.stop());
       const ssh = (key: string, hostKey: string): string =>
-        `ssh: { host: 127.0.0.1, port: ${sshd.port}, user: root, key: { file: ${key} }, host_key: "${hostKey}" }\n`;
-      await desk(["sh", "-i"], ssh(sshd.stranger, sshd.hostKey));
-      const client = await run(["exec", "desk", "--", "touch touched"]);
+        `power: { driver: none }\nssh: { host: 127.0.0.1, port: ${sshd.port}, user: ${userInfo().username}, key: { file: ${key} }, host_key: "${hostKey}" }\n`;
+      await desk.hardware(["sh", "-i"], ssh(sshd.stranger, sshd.hostKey));
+      const client = await desk.run(["exec", "desk", "--", "touch touched"]);
       expect(client.code).toBe(255);
-      expect(paragraph(client)).toMatch(/refused the SSH client key of root.*authorized_keys/s);
+      expect(paragraph(client)).toMatch(/refused the SSH client key of.*authorized_keys/s);
 
-      await desk(["sh", "-i"], ssh(sshd.accepted, sshd.otherHostKey));
-      const host = await run(["boot", "desk", "--to", "linux"]);
+      await desk.hardware(["sh", "-i"], ssh(sshd.accepted, sshd.otherHostKey));
+      const host = await desk.run(["boot", "desk", "--to", "linux"]);
       expect(host.code).toBe(3);
       expect(paragraph(host)).toMatch(/SSH host key is not the board's.*ssh\.host_key/s);
       expect(existsSync(path.join(cwd, "touched"))).toBe(false);
@@ -317,9 +282,9 @@ describe("exec", () => {
   );
 
   test("its own failures are 255, its usage errors too", async () => {
-    expect((await run(["exec", "emulated", "--", "true"])).code).toBe(255);
-    expect((await run(["exec", "emulated"])).code).toBe(255);
-    const empty = await run(["exec", "emulated", "--", ""]);
+    expect((await desk.run(["exec", "emulated", "--", "true"])).code).toBe(255);
+    expect((await desk.run(["exec", "emulated"])).code).toBe(255);
+    const empty = await desk.run(["exec", "emulated", "--", ""]);
     expect([empty.code, paragraph(empty)]).toEqual([
       255,
       expect.stringMatching(/no command to run/),

@@ -64,8 +64,8 @@ async function showConsole(context: CliContext, name: string, flags: ConsoleFlag
     const closers = [board.onRaw(view)];
     const raw = stdin.isTTY === true && stdin.setRawMode !== undefined;
     try {
-      context.err(`${config.name}: ${shown.join(", ")} console${raw ? "; Ctrl-] ends it" : ""}`);
       if (raw) stdin.setRawMode?.(true);
+      context.err(`${config.name}: ${shown.join(", ")} console${raw ? "; Ctrl-] ends it" : ""}`);
       closers.push(typing(context, board, end));
       closers.push(watchEnd(context, board, end));
       await start(context, board, config, flags.to, end.signal);
