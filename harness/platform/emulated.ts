@@ -1,4 +1,4 @@
-import { InternalError, Random } from "../base/index.ts";
+import { Random } from "../base/index.ts";
 import {
   type Conduit,
   createDirectConduit,
@@ -25,6 +25,8 @@ import {
   SecureWorld,
   USER_TAS,
 } from "../secure-world/index.ts";
+
+import { Skipped } from "./target.ts";
 
 const MIB = 1024 * 1024;
 
@@ -106,15 +108,13 @@ export class EmulatedPlatform {
         : undefined;
   }
 
-  /** A further normal world; with conduit `vm` a VM comes with it. Throws InternalError when refused. */
+  /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
   addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined } {
     const { mediator, port } = this;
     if (mediator !== undefined) {
       const made = mediator.createVm({ ram: EMULATED_MAP.vmRam });
       if (made.ok) return { conduit: made.value.conduit, vm: made.value };
-      throw new InternalError("the emulated platform has no room for another VM", {
-        seen: `${made.error}: ${made.reason}`,
-      });
+      throw new Skipped(`no room for another VM: ${made.error}, ${made.reason}`);
     }
     const ram = EMULATED_MAP.driverRam;
     const conduit =

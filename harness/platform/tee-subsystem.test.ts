@@ -315,3 +315,45 @@ test("TEE-4.7: a request whose requester was killed keeps its id until the answe
     })(),
   );
 });
+
+/** A SUPPL_RECV buffer of four empty slots: synchronous mode. */
+function empty(): Uint8Array {
+  const buffer = new Uint8Array(SUPP_RECV_ARG.size + 4 * PARAM.size);
+  new DataView(buffer.buffer).setUint32(SUPP_RECV_ARG.numParams, 4, true);
+  return buffer;
+}
+
+test("TEE-4.3: in synchronous mode a second receive before the answer is EINVAL", () => {
+  const context = make();
+  const { linux } = context.guest();
+  const tee = context.client();
+  context.execute(
+    (function* (): Task {
+      yield* linux.supplicant?.process.kill() ?? tee.finalize();
+      yield null;
+      const process = linux.process();
+      const fd = yield* process.open("/dev/teepriv0");
+      const loading = context.scheduler.spawn("client", tee.openSession(CRYPT_UUID));
+      yield null;
+      const first = empty();
+      expect(yield* variable(process, fd, TEE_IOC.SUPPL_RECV, first)).toBe(0);
+      expect(new DataView(first.buffer).getUint32(SUPP_RECV_ARG.numParams, true)).toBe(1);
+      expect(yield* variable(process, fd, TEE_IOC.SUPPL_RECV, empty())).toBe(-ERRNO.EINVAL);
+      const answer = first.slice(0, SUPP_RECV_ARG.size + PARAM.size);
+      new DataView(answer.buffer).setUint32(0, TEEC.TEEC_ERROR_OUT_OF_MEMORY, true);
+      expect(yield* variable(process, fd, TEE_IOC.SUPPL_SEND, answer)).toBe(0);
+      yield null;
+      yield null;
+      expect(yield* variable(process, fd, TEE_IOC.SUPPL_RECV, empty())).toBe(0);
+      yield* process.exit();
+      yield* tee.process.kill();
+      yield* loading.join();
+    })(),
+  );
+});
+
+test("SMC-8.2: a machine whose secure world holds two guests has no third", () => {
+  const context = make();
+  context.guest(1);
+  expect(() => context.guest(2)).toThrow(/no room/);
+});
