@@ -19,9 +19,9 @@ const NO_TIMEOUT_MS = 86_400_000;
 export const build: CommandBuilder = (context) => {
   const command = new Command("exec")
     .description(
-      "Run a command on a board's Linux, booting the board first if need be. Exits with the " +
-        "command's exit code, and with 255 for failures of its own, as ssh does. stdout and stderr " +
-        "are passed on apart, byte for byte.",
+      "Run a command on a board's Linux. The board is booted first; one without a power driver " +
+        "is used as it is found. Exits with the command's exit code, and with 255 for failures " +
+        "of its own, as ssh does. stdout and stderr are passed on apart, byte for byte.",
     )
     .argument("<board>", "the board")
     .argument(
