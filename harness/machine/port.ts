@@ -10,7 +10,8 @@ export interface PhysicalMemory {
   /**
    * The page that holds `at` as bytes that stay valid until the next `smc()`; reads of it see memory
    * as it is now. Undefined when the page is not backed non-secure RAM. For hot paths. Where accesses
-   * are recorded it counts as one read of the page, unless the caller only means to write.
+   * are recorded it counts as one read of the page, unless the caller only means to write; the bytes
+   * are the same either way.
    */
   page(at: Pa, intent?: "read" | "write"): Uint8Array | undefined;
   /** Tells the memory that bytes of a page obtained by `page()` were changed. */

@@ -112,17 +112,17 @@ test("MED-045: the argument page is read once; a guest that changes it later cha
   const other = kit.listOf([kit.page(), kit.page()]);
   const at = kit.put({ cmd: 1, func: 7, params: [tmem(pointer, 8192, 5n)] });
   const machine = kit.machine(at) as Pa;
-  let first = true;
-  const recorder = new AccessRecorder(() => {
-    // Between any two accesses the guest rewrites its message.
-    if (!first) {
+  let copied = false;
+  const recorder = new AccessRecorder((access) => {
+    // Before every access after the first to its page the guest rewrites its message.
+    if (copied) {
       kit.port.sparse.poke((machine + 4) as Pa, Uint8Array.of(99));
       kit.port.sparse.poke(
         (machine + 40) as Pa,
         new Uint8Array(new BigUint64Array([other]).buffer),
       );
     }
-    first = false;
+    copied ||= access.at === machine;
   });
   kit.port.sparse.probe = recorder.probe;
   let func = 0;

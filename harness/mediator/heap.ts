@@ -53,7 +53,7 @@ export class PageHeap {
 
   /** The bytes of one of the heap's pages, valid until the next SMC. */
   bytes(frame: number): Uint8Array {
-    const page = this.memory.page(frameToPa(frame), "write");
+    const page = this.memory.page(frameToPa(frame));
     if (page === undefined) {
       throw new RangeError(`the mediator's heap page at frame ${frame} is not RAM`);
     }

@@ -206,8 +206,10 @@ test("MED-132: a reply that cannot be read is GENERIC for the secure world", () 
   for (const rules of ["xen", "strict"] as const) {
     const { kit, argument } = asked({ cmd: RPC_CMD.GET_TIME, params: [value(2)] }, { rules });
     kit.vm.space.balloon(argument.page as Ipa);
-    kit.resume(0, 0, COOKIE);
+    expect(kit.resume(0, 0, COOKIE).get(0)).toBe(SMC_RETURN.OK);
+    expect(kit.port.last[0]).toBe(OPTEE_SMC.RETURN_FROM_RPC);
     expect(kit.port.message(argument.shadow).ret).toBe(GENERIC);
+    expect(kit.vm.usage?.calls).toBe(0);
   }
   const { kit, argument } = asked({ cmd: RPC_CMD.GET_TIME, params: [value(2)] }, { rules: "xen" });
   kit.put({ cmd: RPC_CMD.GET_TIME, ret: 0 }, argument.page);
@@ -236,7 +238,8 @@ test("MED-133: a reply to any other command carries ret and outputs and is not l
     const { kit, argument } = asked({ cmd: RPC_CMD.RPMB_PROBE_NEXT, params }, { rules });
     const reply = [value(2, 1n, 2n, 3n), value(1, 5n), value(7, 0n, 50n, 9n)];
     kit.put({ cmd: RPC_CMD.RPMB_PROBE_NEXT, ret: 0, params: reply }, argument.page);
-    kit.resume(0, 0, COOKIE);
+    expect(kit.resume(0, 0, COOKIE).get(0)).toBe(SMC_RETURN.OK);
+    expect(kit.vm.usage?.calls).toBe(0);
     const message = kit.port.message(argument.shadow);
     expect(message.ret).toBe(0);
     expect([1, 2, 3].map((word) => message.big(0, word as 1))).toEqual([1n, 2n, 3n]);
@@ -244,6 +247,18 @@ test("MED-133: a reply to any other command carries ret and outputs and is not l
     expect(message.big(2, 2)).toBe(50n);
     expect(kit.vm.usage?.buffers).toBe(0);
   }
+});
+
+test("MED-133: what lies behind a request's parameters is nobody's answer", () => {
+  const kit = new GuestKit();
+  const argument = kit.withRpcArgument(COOKIE);
+  kit.ask(argument, { cmd: RPC_CMD.GET_TIME, params: [value(2), value(2, 7n, 7n, 7n)] });
+  kit.port.message(argument.shadow).numParams = 1;
+  const params = [value(2, 1n), value(2, 9n, 9n, 9n)];
+  kit.put({ cmd: RPC_CMD.GET_TIME, ret: 0, params }, argument.page);
+  kit.resume(0, 0, COOKIE);
+  const message = kit.port.message(argument.shadow);
+  expect([message.big(0, 1), message.big(1, 1)]).toEqual([1n, 7n]);
 });
 
 test("MED-134: the resume after a CMD carries the thread and zeros; the shadow says the rest", () => {
@@ -445,6 +460,7 @@ test("MED-147: a duplicate cookie makes xen ask for the live buffer, strict fail
     const reply = { cmd: 6, ret: 0, params: [tmem(pointer, 4096, 0x51n)] };
     expect(answer(kit, argument, reply).get(0)).toBe(a0);
     expect(kit.vm.usage?.buffers).toBe(1);
+    expect(kit.port.message(argument.shadow).ret).toBe(GENERIC);
   }
 });
 
