@@ -66,6 +66,8 @@ class Follower {
   #open: ParsedCase | undefined;
   #last: string | undefined;
   #totals = false;
+  /** xtest has printed its last line. */
+  #finished = false;
   #tail = "";
   #ending: Ending | undefined;
   #closed = false;
@@ -143,6 +145,7 @@ class Follower {
         break;
       case "run-end":
         this.#runs.push(event.run);
+        this.#finished = event.run.end === "done" && event.run.totals.cases !== undefined;
         break;
       default:
         break;
@@ -211,7 +214,10 @@ class Follower {
     this.#cancelCase();
     this.#setup.timers.set(this.#setup.settleMs, () => {
       const known = this.#ending ?? ending;
-      const late = known.how === "exited" && this.#totals;
+      // A channel that breaks after xtest has said that it is done takes nothing away from it; a
+      // board that died then shows that on a console, and that explanation is kept.
+      const late =
+        (known.how === "exited" && this.#totals) || (known.how === "lost" && this.#finished);
       this.#end(late ? { ...known, how: "clean" } : known);
     });
   }

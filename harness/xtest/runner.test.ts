@@ -311,6 +311,12 @@ test("a panic after the totals does not disappear behind a finished run", async 
   expect(summary.exitCode).toBe(EXIT.crashed);
 });
 
+test("a connection that breaks after xtest has said that it is done changes nothing", async () => {
+  const { statuses, summary } = await run({ faults: { totals: [{ lost: "channel closed" }] } });
+  expect(statuses).toEqual(GOOD);
+  expect(summary.exitCode).toBe(EXIT.ok);
+});
+
 test("over a console long argument lists are split, and the run stays the same", async () => {
   const many = Array.from({ length: 120 }, (_, i) => fakeCase(`regression_${2000 + i}`));
   const only = many.filter((_, i) => i % 2 === 0).map((one) => one.id);
