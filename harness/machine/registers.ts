@@ -4,13 +4,13 @@
  */
 export class Registers {
   readonly #words: Uint32Array;
-  readonly #quads: BigUint64Array;
+  // Made on first use: most calls never look at 64 bits at once.
+  #quads: BigUint64Array | undefined;
 
   constructor(low: readonly number[] = []) {
-    const buffer = new ArrayBuffer(64);
-    this.#words = new Uint32Array(buffer);
-    this.#quads = new BigUint64Array(buffer);
-    for (const [index, value] of low.entries()) this.set(index, value);
+    const words = new Uint32Array(16);
+    for (let index = 0; index < low.length; index += 1) words[index * 2] = low[index] ?? 0;
+    this.#words = words;
   }
 
   /** The low 32 bits of x`index`, unsigned. */
@@ -30,11 +30,11 @@ export class Registers {
   }
 
   get64(index: number): bigint {
-    return this.#quads[index] ?? 0n;
+    return this.#wide()[index] ?? 0n;
   }
 
   set64(index: number, value: bigint): void {
-    this.#quads[index] = value;
+    this.#wide()[index] = value;
   }
 
   /** Splits a number below 2^53 over two registers, high word first, as the OP-TEE ABI does. */
@@ -72,6 +72,10 @@ export class Registers {
 
   /** All eight as bigints, for traces and tests. */
   toArray(): bigint[] {
-    return [...this.#quads];
+    return [...this.#wide()];
+  }
+
+  #wide(): BigUint64Array {
+    return (this.#quads ??= new BigUint64Array(this.#words.buffer));
   }
 }

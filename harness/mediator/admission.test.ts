@@ -192,6 +192,26 @@ test("MED-050: value, registered, empty and null references pass as they are", (
   expect(kit.vm.usage?.buffers).toBe(0);
 });
 
+test("MED-046: 127 parameters fill the page and are admitted", () => {
+  const kit = new GuestKit();
+  const params = Array.from({ length: 127 }, () => value(ATTR_TYPE.VALUE_INPUT));
+  expect(kit.call(kit.put({ cmd: 1, params })).get(0)).toBe(SMC_RETURN.OK);
+  expect(kit.port.shadow().numParams).toBe(127);
+});
+
+test("MED-050: what lies behind num_params is not a parameter", () => {
+  for (const rules of ["xen", "strict"] as const) {
+    const kit = new GuestKit({ rules });
+    kit.call(kit.register(7n).at);
+    const params = [value(ATTR_TYPE.VALUE_INPUT), tmem(0x1000n, 4096, 7n, ATTR_TYPE.TMEM_INPUT)];
+    const at = kit.put({ cmd: 1, params });
+    kit.vm.conduit.memory.write((at + 28) as Ipa, Uint8Array.of(1, 0, 0, 0));
+    expect(kit.call(at).get(0)).toBe(SMC_RETURN.OK);
+    expect(kit.get(at).ret).toBe(0);
+    expect(kit.vm.usage?.buffers).toBe(1);
+  }
+});
+
 test("MED-050: a contiguous temporary reference is refused, with META as without", () => {
   const kit = new GuestKit();
   for (const attr of [ATTR_TYPE.TMEM_INPUT, ATTR_TYPE.TMEM_INOUT | 0x100]) {
