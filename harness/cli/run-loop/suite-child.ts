@@ -112,12 +112,8 @@ class SuiteChild {
         this.#announced += message.cases;
         break;
       case "case-start":
-        this.#o.progress.count(
-          this.#cases,
-          Math.max(this.#announced, this.#cases + 1),
-          message.title,
-        );
         if (this.#isXtest(message.caseId) && this.#o.targetRecordsXtest) break;
+        this.#count(message.title);
         sink.event({
           type: "case-start",
           target: setup.board.name,
@@ -140,6 +136,10 @@ class SuiteChild {
       default:
         message satisfies never;
     }
+  }
+
+  #count(title: string): void {
+    this.#o.progress.count(this.#cases, Math.max(this.#announced, this.#cases), title);
   }
 
   #isXtest(caseId: string): boolean {
@@ -179,8 +179,8 @@ class SuiteChild {
     const { setup, sink, offsets } = this.#o;
     this.#cases += 1;
     if (end.status === "fail" || end.status === "error") this.#notPassed += 1;
-    this.#o.progress.count(this.#cases, Math.max(this.#announced, this.#cases), end.title);
     if (this.#isXtest(end.caseId) && this.#o.targetRecordsXtest) return;
+    this.#count(end.title);
     const result = this.#resultOf(end);
     sink.event({
       type: "case-end",
