@@ -46,9 +46,13 @@ export function verdictOf(info: RunInfo, results: Results): Verdict {
   const code = info.exitCode ?? exitCodeFor(results.cases, [EXIT.incomplete]);
   const died = info.state === "running";
   const known = Object.hasOwn(WORDS, code) ? WORDS[code as ExitCode] : undefined;
+  // Skips alone prove nothing, so they may not read as a pass.
+  const proved = results.cases.some(({ status }) => status !== "skip");
   const [tone, word] = died
     ? (["open", "Incomplete"] as const)
-    : (known ?? (["open", `Ended with ${code}`] as const));
+    : code === EXIT.ok && !proved
+      ? (["open", "Nothing was tested"] as const)
+      : (known ?? (["open", `Ended with ${code}`] as const));
   const targets = [...new Set(results.cases.map((one) => one.target))].toReversed();
   const parts = targets.map((target) => {
     const cases = results.cases.filter((one) => one.target === target);

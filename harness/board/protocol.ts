@@ -37,7 +37,7 @@ export interface RunningCommand {
 export interface CommandProtocol {
   /** Runs to the end. Throws DeadlineError, InfrastructureError; a non-zero exit is not an error. */
   exec(command: string, deadline: Deadline): Promise<ExecResult>;
-  /** Starts and streams. */
+  /** Starts and streams. `deadline` bounds the command from its start to its end. */
   start(command: string, deadline: Deadline): Promise<RunningCommand>;
 }
 

@@ -43,6 +43,9 @@ export interface InvocationEnd {
   readonly tail: string;
 }
 
+/** Longer than any run; what a case may take is bounded by its own deadlines. */
+const WHOLE_RUN_MS = 24 * 3_600_000;
+
 /** Starts xtest once and follows it until it ends, hangs, or the board does. Never rejects. */
 export async function runInvocation(setup: InvocationSetup): Promise<InvocationEnd> {
   return await new Promise<InvocationEnd>((resolve) => {
@@ -92,14 +95,18 @@ class Follower {
     }
     abort.addEventListener("abort", this.#onAbort, { once: true });
     this.#armSilence();
-    const deadline = Deadline.after(startTimeoutMs, "the start of xtest", { abort });
-    commands.start(command, deadline).then(
+    const whole = Deadline.after(WHOLE_RUN_MS, "xtest", { abort });
+    const starting = commands.start(command, whole);
+    // A start that succeeds too late is followed all the same: to be killed.
+    starting.then(
       (running) => this.#follow(running),
-      (error: unknown) => {
-        const what = `xtest could not be started: ${messageOf(error)}`;
-        this.#settle({ how: "not started", status: "error", what });
-      },
+      () => {},
     );
+    const begun = Deadline.after(startTimeoutMs, "the start of xtest", { abort });
+    begun.race(starting).catch((error: unknown) => {
+      const what = `xtest could not be started: ${messageOf(error)}`;
+      this.#settle({ how: "not started", status: "error", what });
+    });
   }
 
   #follow(running: RunningCommand): void {

@@ -1,0 +1,155 @@
+import { afterEach, expect, test } from "@jest/globals";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { BundleReader } from "../../run/index.ts";
+import { lockstep, runProgram, LOCKSTEP, temporaryFolder } from "../testing/run-cli.ts";
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const clean of cleanups.splice(0)) clean();
+});
+const folder = (): string => temporaryFolder((remove) => cleanups.push(remove));
+
+interface Document {
+  readonly verdict: string;
+  readonly exitCode: number;
+  readonly bundle: string;
+  readonly cases: readonly { id: string; target: string; status: string; reason?: string }[];
+  readonly baseline?: { newFailures: readonly { id: string }[] };
+}
+
+const ONE = ["--suite", "xtest", "--filter", "regression_1001$"];
+
+test("a run prints one JSON document on stdout and leaves a complete bundle with every report", async () => {
+  const out = path.join(folder(), "bundle");
+  const result = await lockstep(["run", ...ONE, "--json", "--out", out]);
+  expect(result.stderr).toContain("Bundle:");
+  const document = JSON.parse(result.stdout.toString()) as Document;
+  expect(result.code).toBe(0);
+  expect(document).toMatchObject({ exitCode: 0, bundle: out });
+  expect(document.cases.map(({ id }) => id)).toEqual(["xtest.regression_1001"]);
+  const reader = await BundleReader.open(out);
+  expect(reader.info.state).toBe("complete");
+  expect(readdirSync(out)).toEqual(
+    expect.arrayContaining([
+      "allure-results",
+      "events.jsonl",
+      "junit.xml",
+      "report.html",
+      "results.json",
+      "results.tap",
+      "run.json",
+    ]),
+  );
+}, 120_000);
+
+test("two runs with one seed leave the same results, byte for byte", async () => {
+  const dir = folder();
+  const results = [];
+  for (const name of ["a", "b"]) {
+    const out = path.join(dir, name);
+    const run = await lockstep(["run", "--seed", "7", "--out", out]);
+    expect(run.code).toBe(0);
+    results.push(readFileSync(path.join(out, "results.json"), "utf8"));
+  }
+  expect(results[0]).toBe(results[1]);
+}, 240_000);
+
+test("a filter that matches nothing is a usage error and leaves no folder", async () => {
+  const out = path.join(folder(), "bundle");
+  const result = await lockstep(["run", "--filter", "no-such-case", "--out", out]);
+  expect(result.code).toBe(2);
+  expect(result.stderr).toContain("no case matches --filter no-such-case");
+  expect(existsSync(out)).toBe(false);
+}, 120_000);
+
+test.each([
+  [["--suite", "xtets"], 'there is no suite "xtets"; did you mean "xtest"?'],
+  [["--filter", "("], "--filter ( is not a regular expression"],
+  [["--board", "qemu-vrit"], 'did you mean "qemu-virt"?'],
+  [["--baseline", "/nonexistent"], "/nonexistent"],
+  [["--retries", "many"], "Write a whole number"],
+])(
+  "lockstep run %j is refused before anything is created",
+  async (args, text) => {
+    const cwd = folder();
+    const result = await lockstep(["run", ...args], { cwd });
+    expect(result.stderr).toContain(text);
+    expect(result.code).toBe(2);
+    expect(readdirSync(cwd)).toEqual([]);
+  },
+  60_000,
+);
+
+test("a folder that holds something else is not written to", async () => {
+  const out = folder();
+  writeFileSync(path.join(out, "thesis.tex"), "precious");
+  const result = await lockstep(["run", ...ONE, "--out", out]);
+  expect(result.code).toBe(2);
+  expect(readdirSync(out)).toEqual(["thesis.tex"]);
+}, 60_000);
+
+test("Ctrl-C leaves an incomplete bundle that reads, and exits 130", async () => {
+  const out = path.join(folder(), "bundle");
+  const result = await lockstep(["run", "--out", out], {
+    with: (child) => {
+      child.stderr?.on("data", (chunk: Buffer) => {
+        if (chunk.toString().includes("suites on emulated")) child.kill("SIGINT");
+      });
+    },
+  });
+  expect(result.code).toBe(130);
+  const reader = await BundleReader.open(out);
+  expect(reader.info).toMatchObject({ state: "incomplete", exitCode: 130 });
+}, 120_000);
+
+test("a disk that takes no more ends the run with exit code 3 and a bundle marked incomplete", async () => {
+  const out = path.join(folder(), "bundle");
+  // The limit is on one file's size, in units of 1,024 bytes: events.jsonl is the first to reach it.
+  const script = `ulimit -f 8; exec "$0" "$@"`;
+  const result = await runProgram("bash", [
+    "-c",
+    script,
+    process.execPath,
+    LOCKSTEP,
+    "run",
+    "--out",
+    out,
+  ]);
+  expect(result.stderr).toContain("cannot write the bundle");
+  expect(result.code).toBe(3);
+  expect((await BundleReader.open(out)).incomplete).toBe(true);
+}, 120_000);
+
+test("a baseline that was better fails the run with what became worse", async () => {
+  const dir = folder();
+  const before = path.join(dir, "before");
+  expect((await lockstep(["run", ...ONE, "--out", before])).code).toBe(0);
+  const file = path.join(before, "results.json");
+  const text = readFileSync(file, "utf8");
+  const better = JSON.parse(text) as { cases: Record<string, unknown>[] };
+  better.cases.push({
+    target: "emulated",
+    suite: "xtest",
+    id: "xtest.regression_1001-gone",
+    title: "a case that is no more: regression_1001",
+    status: "pass",
+  });
+  writeFileSync(file, `${JSON.stringify(better, null, 2)}\n`);
+  const result = await lockstep([
+    ...["run", "--suite", "xtest", "--filter", "regression_1001"],
+    ...["--baseline", before, "--json", "--out", path.join(dir, "after")],
+  ]);
+  expect(result.code).toBe(6);
+  expect(result.stderr).toContain("xtest.regression_1001-gone");
+}, 120_000);
+
+test("--list-clauses names the scenarios of each clause and runs nothing", async () => {
+  const cwd = folder();
+  const result = await lockstep(["run", "--list-clauses", "--json"], { cwd });
+  expect(result.code).toBe(0);
+  const rows = JSON.parse(result.stdout.toString()) as { clause: string; scenarios: string[] }[];
+  expect(rows.length).toBeGreaterThan(20);
+  expect(rows.every(({ scenarios }) => scenarios.length > 0)).toBe(true);
+  expect(readdirSync(cwd)).toEqual([]);
+}, 60_000);
