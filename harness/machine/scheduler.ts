@@ -130,6 +130,19 @@ export class DeadlockError extends Error {
   }
 }
 
+/** Tasks keep each other busy and virtual time never passes: a loop that no real system would end. */
+export class LivelockError extends Error {
+  readonly running: readonly string[];
+  constructor(running: readonly string[]) {
+    super(`${MAX_STEPS_WITHOUT_TIME} steps without time passing, by ${running.join(", ")}`);
+    this.name = "LivelockError";
+    this.running = running;
+  }
+}
+
+/** A million: seconds of real time, and far more than any scenario does between two sleeps. */
+const MAX_STEPS_WITHOUT_TIME = 1_000_000;
+
 /**
  * One seeded scheduler with virtual time: the same seed gives the same interleaving. Time stands
  * still while any task can run and jumps to the next timer when none can.
@@ -142,6 +155,7 @@ export class Scheduler {
   #timers: Timer[] = [];
   #nowMs = 0;
   #order = 0;
+  #steps = 0;
 
   constructor(seed: number) {
     this.seed = seed;
@@ -156,6 +170,7 @@ export class Scheduler {
   /** Lets virtual time pass while a task runs (a busy wait). */
   advance(ms: number): void {
     this.#nowMs += ms;
+    this.#steps = 0;
   }
 
   spawn<T>(name: string, body: Task<T>): SpawnedTask<T> {
@@ -172,8 +187,12 @@ export class Scheduler {
     return task.result();
   }
 
-  /** Runs until `done()` holds. Throws DeadlockError when nothing can run any more. */
+  /**
+   * Runs until `done()` holds. Throws DeadlockError when nothing can run any more, LivelockError when
+   * tasks run on and on at one moment of virtual time.
+   */
   runUntil(done: () => boolean): void {
+    this.#steps = 0;
     while (!done()) {
       if (this.#runOne()) continue;
       throw new DeadlockError([...this.#tasks].map((t) => `${t.name} (${t.queue?.name ?? "?"})`));
@@ -182,6 +201,7 @@ export class Scheduler {
 
   /** Runs until every task sleeps without a timer or has ended. */
   runUntilIdle(): void {
+    this.#steps = 0;
     while (this.#runOne()) {
       // each turn runs one task to its next suspension
     }
@@ -207,6 +227,10 @@ export class Scheduler {
 
   #runOne(): boolean {
     if (this.#ready.length === 0 && !this.#fireTimers()) return false;
+    this.#steps += 1;
+    if (this.#steps > MAX_STEPS_WITHOUT_TIME) {
+      throw new LivelockError([...new Set(this.#ready.map(({ name }) => name))]);
+    }
     const count = this.#ready.length;
     const [task] = this.#ready.splice(count === 1 ? 0 : this.#random.below(count), 1);
     if (task === undefined) return false;
@@ -240,6 +264,7 @@ export class Scheduler {
       const { task } = timer;
       if (task.finished || task.waitNumber !== timer.waitNumber) continue;
       this.#nowMs = Math.max(this.#nowMs, timer.at);
+      this.#steps = 0;
       const waiters = task.queue?.waiters;
       const at = waiters?.indexOf(task) ?? -1;
       if (at >= 0) waiters?.splice(at, 1);
