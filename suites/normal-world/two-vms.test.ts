@@ -15,7 +15,8 @@ test("two VMs work at the same time, each with its own sessions and client id", 
     expect(new Set(ids)).toEqual(new Set([1]));
   }
   expect(clientIds).toHaveLength(2);
-  expect(switches).toBeGreaterThan(20);
+  // One VM after the other would be a single switch; how many there are depends on the seed.
+  expect(switches).toBeGreaterThan(2);
 });
 
 test("a single-instance TA is an instance of each VM's own", async () => {
