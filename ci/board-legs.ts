@@ -7,7 +7,8 @@ import { jest } from "./jest.ts";
 import { type Counts, type Lane, show } from "./stages.ts";
 
 const HANG_CASE = "xtest.regression_1006";
-const AFTER_HANG = "xtest.regression_1007";
+/** 1007 to 1009 hang with that CPU too; this is the next case that does not. */
+const AFTER_HANG = "xtest.regression_1015";
 
 /** Everything that needs a real board; named boards are mandatory, so nothing here may be skipped. */
 export async function boardLegs(lane: Lane, board: string): Promise<void> {
@@ -42,22 +43,22 @@ async function hang(board: string, abort: AbortSignal): Promise<Counts> {
     const file = path.join(scratch, "hang.yaml");
     await writeFile(
       file,
-      `name: ${board}-hang\ntype: ${board}\nimage: ${board}\nqemu:\n  cpu: max\nxtest:\n  case_timeout: 120\n`,
+      `type: ${board}\nimage: ${board}\nqemu:\n  cpu: max\nxtest:\n  case_timeout: 120s\n`,
     );
-    const filter = "xtest.regression_100[567]";
+    const filter = "xtest.regression_(1005|1006|1015)$";
     const run = await cli(
       ["run", "--board", file, "--suite", "xtest", "--filter", filter, "--json"],
       abort,
     );
-    return judgeHang(run, `${board}-hang`);
+    return judgeHang(run);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
 }
 
-function judgeHang(run: CliRun, target: string): Counts {
+function judgeHang(run: CliRun): Counts {
   const statusOf = (id: string): string =>
-    run.document.cases.find((entry) => entry.target === target && entry.id === id)?.status ??
+    run.document.cases.find((entry) => entry.target === "hang" && entry.id === id)?.status ??
     "absent";
   const checks: [string, boolean][] = [
     [`exit code ${run.exitCode} is 4 or 5`, run.exitCode === 4 || run.exitCode === 5],

@@ -137,11 +137,12 @@ test("a killed task runs its finally block and leaves its queue", () => {
   expect(() => task.result()).toThrow("SIGKILL");
 });
 
+function* busy(): Task {
+  for (;;) yield null;
+}
+
 test("tasks that keep each other busy for ever are reported, not run for ever", () => {
   const scheduler = new Scheduler(1);
-  function* busy(): Task {
-    for (;;) yield null;
-  }
   scheduler.spawn("ping", busy());
   expect(() => scheduler.run("pong", busy())).toThrow(/without time passing, by .*p[io]ng/);
 });

@@ -7,7 +7,7 @@ import {
 import type { Console } from "../console/console.ts";
 import { Deferred } from "../deferred.ts";
 import type { BootConfig } from "../file/model.ts";
-import type { CommandProtocol } from "../protocol.ts";
+import type { CommandProtocol, ExecResult } from "../protocol.ts";
 
 /** A key that was not heard is pressed again. */
 const KEY_EVERY_MS = 300;
@@ -16,6 +16,7 @@ const POKE_AFTER_MS = 4000;
 /** A boot loader's prompt that stands this long while Linux is awaited: it gave up. */
 const STUCK_AFTER_MS = 3000;
 const TICK_MS = 500;
+const PROBE_ATTEMPTS = 5;
 const TEE_POLL_MS = 500;
 
 const LINUX_STARTED = /Starting kernel|Linux version \d|^\[ *\d+\.\d{6}\]/;
@@ -154,7 +155,7 @@ export async function reachTee(
 ): Promise<void> {
   let last = "the check did not run";
   for (;;) {
-    const { exitCode, stdout, stderr } = await commands.exec(check, deadline);
+    const { exitCode, stdout, stderr } = await probe(commands, check, deadline);
     if (exitCode === 0) return;
     const output = Buffer.concat([stdout, stderr]).toString().trim();
     last = `exit code ${exitCode ?? "none"}${output === "" ? "" : `: ${output}`}`;
@@ -164,6 +165,25 @@ export async function reachTee(
         seen: last,
         next: "See on the consoles whether OP-TEE, its driver and tee-supplicant started.",
       });
+    }
+    await deadline.race(new Promise((resolve) => setTimeout(resolve, TEE_POLL_MS)));
+  }
+}
+
+/**
+ * Runs a command that changes nothing, again if its channel is lost: under load an SSH server that
+ * has just come up can close the first channels without an exit status.
+ */
+export async function probe(
+  commands: CommandProtocol,
+  command: string,
+  deadline: Deadline,
+): Promise<ExecResult> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await commands.exec(command, deadline);
+    } catch (error) {
+      if (!(error instanceof InfrastructureError) || attempt >= PROBE_ATTEMPTS) throw error;
     }
     await deadline.race(new Promise((resolve) => setTimeout(resolve, TEE_POLL_MS)));
   }

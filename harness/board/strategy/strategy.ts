@@ -20,6 +20,7 @@ import {
   reachBootloader,
   reachShell,
   reachTee,
+  probe,
 } from "./boot-stages.ts";
 import { stageError } from "./stage-error.ts";
 
@@ -154,7 +155,8 @@ export class BootStrategy {
       detector.enter("up");
       await shell?.ready(limit);
       if (ssh !== undefined) await gate.race(ssh.connect(limit));
-      const release = await this.#parts.commands?.exec("uname -r", limit);
+      const { commands } = this.#parts;
+      const release = commands && (await probe(commands, "uname -r", limit));
       if (release?.exitCode === 0)
         this.#parts.onLinux(Buffer.from(release.stdout).toString().trim());
     });

@@ -17,14 +17,14 @@ import { boardFacts } from "./facts.ts";
 import { observerFor } from "./observer.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
-import { expectedFor, wantedCases } from "./xtest-list.ts";
+import { expectedOn, wantedCases } from "./xtest-list.ts";
 
 const XTEST = "xtest";
 
 /** Runs the suites on a real board: prepare, open, boot, run, leave as the board file says. */
 export async function runBoard(config: BoardConfig, session: RunSession): Promise<void> {
   const prepared = await ensurePrepared(config, session);
-  const expected = await expectedFor(prepared);
+  const { list: expected, exact } = await expectedOn(prepared);
   const wanted = session.plan.suites.includes(XTEST)
     ? wantedCases(expected, config, session.plan.filter)
     : [];
@@ -33,6 +33,11 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     filter: session.plan.filter,
     xtest: wanted.map(({ id, title }) => ({ id, title })),
   };
+  if (wanted.length > 0 && !exact) {
+    const text = `which xtest is on the board is not known: its cases are held against the list of xtest ${expected.xtest}`;
+    session.context.progress.warn(`${config.name}: ${text}`);
+    session.writer.event({ type: "warning", target: config.name, text });
+  }
   session.recordFacts(await boardFacts(config, undefined, prepared));
   if (wanted.length === 0) {
     // Only scenarios: what they need of this board is known without switching it on.

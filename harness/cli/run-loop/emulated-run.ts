@@ -4,11 +4,11 @@ import type { SuiteSetup } from "../../run/index.ts";
 import { emulatedFacts } from "./facts.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
-import { expectedFor } from "./xtest-list.ts";
+import { expectedOn } from "./xtest-list.ts";
 
 /** Runs the suites on the emulated platform, in this thread. */
 export async function runEmulated(config: BoardConfig, session: RunSession): Promise<void> {
-  const expected = await expectedFor(undefined);
+  const { list: expected } = await expectedOn(undefined);
   const setup: SuiteSetup = {
     board: { name: config.name, type: config.type, platform: config.platform },
     filter: session.plan.filter,

@@ -93,9 +93,8 @@ test("Ctrl-C leaves an incomplete bundle that reads, and exits 130", async () =>
   const out = path.join(folder(), "bundle");
   const result = await lockstep(["run", "--out", out], {
     with: (child) => {
-      child.stderr?.on("data", (chunk: Buffer) => {
-        if (chunk.toString().includes("suites on emulated")) child.kill("SIGINT");
-      });
+      // Once: a second one forces the end.
+      child.stderr?.once("data", () => child.kill("SIGINT"));
     },
   });
   expect(result.code).toBe(130);
@@ -116,7 +115,7 @@ test("a disk that takes no more ends the run with exit code 3 and a bundle marke
     "--out",
     out,
   ]);
-  expect(result.stderr).toContain("cannot write the bundle");
+  expect(result.stderr).toMatch(/cannot write the (bundle|reports)/);
   expect(result.code).toBe(3);
   expect((await BundleReader.open(out)).incomplete).toBe(true);
 }, 120_000);
@@ -136,10 +135,10 @@ test("a baseline that was better fails the run with what became worse", async ()
     status: "pass",
   });
   writeFileSync(file, `${JSON.stringify(better, null, 2)}\n`);
-  const result = await lockstep([
-    ...["run", "--suite", "xtest", "--filter", "regression_1001"],
-    ...["--baseline", before, "--json", "--out", path.join(dir, "after")],
-  ]);
+  const after = path.join(dir, "after");
+  const selection = ["--suite", "xtest", "--filter", "regression_1001"];
+  const args = ["run", ...selection, "--baseline", before, "--json", "--out", after];
+  const result = await lockstep(args);
   expect(result.code).toBe(6);
   expect(result.stderr).toContain("xtest.regression_1001-gone");
 }, 120_000);
