@@ -271,6 +271,20 @@ test("MED-091: the recorder sees no write of the mediator outside the fields of 
   expect(written).toEqual([...range(8, 4), ...range(20, 8), ...range(48, 8), ...range(72, 24)]);
 });
 
+test("MED-091: what lies behind num_params is never written", () => {
+  const kit = new GuestKit();
+  const params = [value(ATTR_TYPE.VALUE_OUTPUT), value(ATTR_TYPE.VALUE_OUTPUT, 5n)];
+  const at = kit.put({ cmd: 1, params });
+  kit.vm.conduit.memory.write((at + 28) as Ipa, Uint8Array.of(1, 0, 0, 0));
+  kit.port.steps.push((registers, port) => {
+    port.shadow().setBig(1, 1, 0x999n);
+    succeed(registers, port);
+  });
+  kit.call(at);
+  kit.vm.conduit.memory.write((at + 28) as Ipa, Uint8Array.of(2, 0, 0, 0));
+  expect(kit.get(at).params[1]?.a).toBe(5n);
+});
+
 test("MED-092: what is an output is decided by the copy, not by what the guest writes later", () => {
   const kit = new GuestKit();
   const at = kit.put({ cmd: 1, params: [value(ATTR_TYPE.VALUE_INPUT, 1n, 2n, 3n)] });

@@ -176,6 +176,60 @@ test("MED-106: a secure world that repeats a lost RPC for ever gives the guest a
   expect(kit.vm.usage?.calls).toBe(0);
 });
 
+test("MED-104: SHM_FREE that cannot be delivered unpins all the same, as the memory is unmapped", () => {
+  const kit = new GuestKit();
+  const argument = kit.withRpcArgument(0xc1);
+  const kept = allocate(kit, argument, 0x76n);
+  const freed = allocate(kit, argument, 0x77n);
+  kit.vm.space.protect(argument.page as Ipa, 2);
+  kit.ask(argument, { cmd: RPC_CMD.SHM_FREE, params: [value(1, 0n, 0x77n)] });
+  expect([kept, freed].map((page) => kit.pins(page))).toEqual([1, 0]);
+});
+
+test("MED-106: another request that cannot be delivered frees nothing", () => {
+  const kit = new GuestKit();
+  const argument = kit.withRpcArgument(0xc1);
+  const kept = allocate(kit, argument, 0x77n);
+  kit.vm.space.protect(argument.page as Ipa, 2);
+  kit.ask(argument, { cmd: RPC_CMD.GET_TIME, params: [value(2, 0n, 0x77n)] });
+  expect(kit.pins(kept)).toBe(1);
+});
+
+test("MED-106: a request in an argument page that was refused is lost", () => {
+  const kit = new GuestKit();
+  kit.suspend(rpc(SMC_RETURN.RPC_ALLOC, 160));
+  kit.port.steps.push((registers, port) => {
+    rpc(SMC_RETURN.RPC_CMD, registers.get(4), registers.get(5))(registers, port);
+  }, finish(SMC_RETURN.OK));
+  expect(kit.resume(0, 0, kit.page() + 8, 0, 0xc1).get(0)).toBe(SMC_RETURN.OK);
+  expect(kit.vm.usage?.calls).toBe(0);
+});
+
+test("MED-106: xen's repeated call carries the guest's id and zeros as every forwarded call", () => {
+  const kit = new GuestKit({ rules: "xen" });
+  kit.port.steps.push((registers, port) => {
+    for (const index of [4, 5, 6, 7]) registers.set(index, 0x99);
+    unknown(registers, port);
+  });
+  kit.call(kit.put({ cmd: 1 }));
+  expect(kit.port.last).toEqual([SMC_RETURN.RPC_CMD, 0xbad, 0xbad, 0, 0, 0, 0, 1]);
+});
+
+test("MED-102: a request of 127 parameters fills the page and is delivered, one of 128 is lost", () => {
+  for (const [count, a0] of [
+    [127, SMC_RETURN.RPC_CMD],
+    [128, SMC_RETURN.OK],
+  ] as const) {
+    const kit = new GuestKit();
+    const argument = kit.withRpcArgument(0xc1);
+    kit.port.steps.push((registers, port) => {
+      port.message(argument.shadow).numParams = count;
+      rpc(SMC_RETURN.RPC_CMD, argument.wireHigh, argument.wireLow)(registers, port);
+    });
+    expect(kit.resume().get(0)).toBe(a0);
+  }
+});
+
 test("MED-106: FREE with an unknown cookie is not shown to strict's guest, who would free at random", () => {
   const kit = new GuestKit();
   kit.port.steps.push(rpc(SMC_RETURN.RPC_FREE, 1, 2), finish(SMC_RETURN.OK));
@@ -184,21 +238,45 @@ test("MED-106: FREE with an unknown cookie is not shown to strict's guest, who w
   expect(xen.suspend(rpc(SMC_RETURN.RPC_FREE, 1, 2)).get(0)).toBe(SMC_RETURN.RPC_FREE);
 });
 
-test("MED-107: a request that carries a machine address never reaches strict's guest", () => {
+test.each([
+  [0x1000n, "low"],
+  [0x10_0000_0000n, "high"],
+])(
+  "MED-107: a request that carries a machine address (%i, %s word) never reaches strict's guest",
+  (at) => {
+    const kit = new GuestKit();
+    const argument = kit.withRpcArgument(0xc1);
+    const params = [tmem(at, 4096, 1n, ATTR_TYPE.TMEM_INPUT)];
+    const before = kit.get(argument.page);
+    kit.port.steps.push((registers, port) => {
+      port.sparse.poke(
+        argument.shadow as Pa,
+        encodeMessage({ cmd: RPC_CMD.LOAD_TA, ret: 0, params }),
+      );
+      rpc(SMC_RETURN.RPC_CMD, argument.wireHigh, argument.wireLow)(registers, port);
+    });
+    expect(kit.resume().get(0)).toBe(SMC_RETURN.OK);
+    expect(kit.get(argument.page)).toEqual(before);
+    expect(kit.port.message(argument.shadow).ret).toBe(GENERIC);
+  },
+);
+
+test("MED-107: null references in a request are fine, and what lies behind it does not count", () => {
   const kit = new GuestKit();
   const argument = kit.withRpcArgument(0xc1);
-  const params = [tmem(0x30_0000_0000n, 4096, 1n, ATTR_TYPE.TMEM_INPUT)];
-  const before = kit.get(argument.page);
+  const params = [
+    tmem(0n, 0, 0n, ATTR_TYPE.TMEM_OUTPUT),
+    tmem(0x1000n, 1, 1n, ATTR_TYPE.TMEM_INPUT),
+  ];
   kit.port.steps.push((registers, port) => {
     port.sparse.poke(
       argument.shadow as Pa,
       encodeMessage({ cmd: RPC_CMD.LOAD_TA, ret: 0, params }),
     );
+    port.message(argument.shadow).numParams = 1;
     rpc(SMC_RETURN.RPC_CMD, argument.wireHigh, argument.wireLow)(registers, port);
   });
-  expect(kit.resume().get(0)).toBe(SMC_RETURN.OK);
-  expect(kit.get(argument.page)).toEqual(before);
-  expect(kit.port.message(argument.shadow).ret).toBe(GENERIC);
+  expect(kit.resume().get(0)).toBe(SMC_RETURN.RPC_CMD);
 });
 
 test("MED-110: a thread that no call of this guest waits in is ERESUME", () => {

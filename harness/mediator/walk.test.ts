@@ -1,6 +1,13 @@
 import { expect, test } from "@jest/globals";
 import { AccessRecorder, type Ipa, MAPPING, type Pa } from "../machine/index.ts";
-import { ATTR_TMEM_OUTPUT_NONCONTIG, MSG_CMD, SMC_RETURN, TEEC } from "../optee-abi/index.ts";
+import {
+  ATTR_TMEM_OUTPUT_NONCONTIG,
+  MSG_CMD,
+  OPTEE_SMC,
+  SMC_RETURN,
+  TEEC,
+  encodePageList,
+} from "../optee-abi/index.ts";
 import { OWN_COOKIE_HIGH } from "./cookies.ts";
 import type { RuleSetName } from "./contract.ts";
 import { GuestKit, RAM, tmem } from "./testkit/guest-kit.ts";
@@ -250,6 +257,20 @@ test("MED-068: a failed walk costs xen's guest quota for good and strict's nothi
   }
 });
 
+test("MED-067: strict tells sizes that wrap from sizes that are only too large", () => {
+  const kit = new GuestKit();
+  const pointer = kit.list(1, 0x20).pointer;
+  const cases: readonly [bigint, number][] = [
+    [2n ** 32n - 1n, OOM],
+    [2n ** 64n - 0x21n, OOM],
+    [2n ** 64n - 0x20n, BAD],
+    [2n ** 64n - 1n, BAD],
+    [2n ** 52n, OOM],
+    [2n ** 52n - 1n, OOM],
+  ];
+  for (const [size, ret] of cases) expect(send(kit, pointer, size)).toEqual(refused(ret));
+});
+
 test("MED-069: a list that links to itself ends with the page count", () => {
   const kit = new GuestKit();
   const page = kit.page();
@@ -263,6 +284,63 @@ test("MED-069: a list that links to itself ends with the page count", () => {
   const machine = kit.machine(list) as Pa;
   expect(recorder.touching(machine, 4096, "read", "mediator")).toHaveLength(10);
   expect(kit.pins(page)).toBe(0);
+});
+
+test.each([
+  [0x40_0000_0000, "above 4 GiB"],
+  [2 ** 43, "above 8 TiB"],
+  [2 ** 51, "at the top"],
+])("MED-063: RAM at %i, %s, is walked like any other, first and second time", (base) => {
+  const kit = new GuestKit();
+  const made = kit.mediator.createVm({ ram: { base, size: 0x100_0000 } });
+  if (!made.ok) throw new RangeError(made.reason);
+  const vm = made.value;
+  const pages = Array.from({ length: 600 }, (_, index) => base + (((index * 7) % 600) + 16) * 4096);
+  const lists = [base + 0x80_0000, base + 0x80_2000];
+  const into = lists.map(() => new Uint8Array(4096));
+  encodePageList(pages, lists, into);
+  for (const [index, bytes] of into.entries()) {
+    vm.conduit.memory.write(lists[index] as Ipa, bytes);
+  }
+  const at = base + 0x90_0000;
+  const params = [tmem(BigInt(lists[0] ?? 0), 600 * 4096, 1n)];
+  kit.put({ cmd: 1, params }, at, vm);
+  const machine = pages.map((page) => BigInt(kit.machine(page, vm)));
+  for (let turn = 0; turn < 3; turn += 1) {
+    let listed: bigint[] = [];
+    kit.port.steps.push((registers, port) => {
+      const first = port.words(port.shadow().number(0, 1), 512);
+      listed = [...first.slice(0, 511), ...port.words(Number(first[511]), 89)];
+      registers.set(0, SMC_RETURN.OK);
+    });
+    kit.smc([OPTEE_SMC.CALL_WITH_ARG, Math.floor(at / 2 ** 32), at >>> 0], vm);
+    expect(listed).toEqual(machine);
+  }
+  expect(kit.mediator.frames.pinnedFrames()).toBe(0);
+});
+
+test("MED-063: what was walked before is not believed after the page has gone or changed", () => {
+  const kit = new GuestKit();
+  const { pointer, pages } = kit.list(4);
+  expect(send(kit, pointer, 4 * 4096)).toEqual(passed);
+  const page = (pages[1] ?? 0) as Ipa;
+  kit.vm.space.protect(page, MAPPING.ramRo);
+  expect(send(kit, pointer, 4 * 4096)).toEqual(refused(BAD));
+  kit.vm.space.protect(page, MAPPING.ramRw);
+  expect(send(kit, pointer, 4 * 4096)).toEqual(passed);
+  const old = kit.machine(page);
+  kit.vm.space.balloon(page);
+  expect(send(kit, pointer, 4 * 4096)).toEqual(refused(BAD));
+  kit.mediator.frames.claim(old / 4096, 99);
+  kit.vm.space.refill(page);
+  let entry = 0n;
+  kit.port.steps.push((registers, port) => {
+    entry = port.words(port.shadow().number(0, 1), 2)[1] ?? 0n;
+    registers.set(0, SMC_RETURN.OK);
+  });
+  send(kit, pointer, 4 * 4096);
+  expect(Number(entry)).toBe(kit.machine(page));
+  expect(Number(entry)).not.toBe(old);
 });
 
 test("a page with 65,535 pins is refused once more, and every pin is given back", () => {
