@@ -1,9 +1,9 @@
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { type CliResult, type CliRun, lockstep, temporaryFolder } from "./testing/run-cli.ts";
 
-// Three boots; a shared machine without KVM can be ten times slower than an idle one.
+// Four boots; a shared machine without KVM can be ten times slower than an idle one.
 jest.setTimeout(600_000);
 
 const cleanups: (() => void)[] = [];
@@ -73,6 +73,19 @@ test("console gives a U-Boot prompt, and both worlds on one screen", async () =>
   expect(stdout.toString("latin1")).toMatch(/U-Boot 20\d\d\.\d\d/);
   expect(stdout.toString("latin1")).toMatch(/^secure\| .*TC:/m);
   expect(survivors()).toEqual([]);
+});
+
+test("a board of one's own boots the files that it names, without SSH", async () => {
+  const prepared = await run(["prepare", "qemu-virt", "--json"]);
+  const { files, append } = JSON.parse(prepared.stdout.toString()) as {
+    files: { bios: string; kernel: string; initrd: string };
+    append: string;
+  };
+  const file = path.join(path.dirname(runtime), "own.yaml");
+  const images = JSON.stringify({ ...files, append });
+  writeFileSync(file, `type: qemu-virt\nimages: ${images}\nssh: none\nxtest: { over: console }\n`);
+  const { code, stdout } = await run(["exec", "-q", file, "--", "echo $((6 * 7)); exit 3"]);
+  expect([code, stdout.toString()]).toEqual([3, "42\n"]);
 });
 
 test("an interrupted boot exits 130 and leaves no QEMU behind", async () => {

@@ -184,7 +184,7 @@ function convertSecret(ref: RawSecret): SecretRef {
 
 function convertSsh(raw: RawBoard, platform: string, blame: Blame): SshConfig | undefined {
   const { ssh } = raw;
-  if (ssh === undefined) return undefined;
+  if (ssh === undefined || ssh === "none") return undefined;
   const host = ssh.host ?? (platform === "qemu" ? "forward" : "");
   if (host === "") blame(["ssh"], "`ssh` lacks `host`");
   if (host === "forward" && platform !== "qemu") {

@@ -307,6 +307,12 @@ describe("what is refused, with line and column", () => {
       /no power driver/,
     ],
     [
+      "a word for a section",
+      "type: qemu-virt\nssh: no\n",
+      ":2:6",
+      /`ssh` does not have the right form: "no" \(e\.g\. \{ host: 192\.0\.2\.10 \} or none\)/,
+    ],
+    [
       "xtest over an SSH that is not there",
       "type: ./types/hw.yaml\nconsoles: { c: { device: /dev/x } }\nxtest: { over: ssh }\n",
       ":3:16",
@@ -399,6 +405,7 @@ describe("images of one's own", () => {
       extra: ["-semihosting-config", "enable=on,target=native"],
     });
     expect(board.xtest?.over).toBe("console");
+    expect(board.ssh).toBeUndefined();
   });
 
   test("what is missing is named at the place that names it", async () => {

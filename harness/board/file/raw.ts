@@ -11,6 +11,14 @@ export type RawConsole = Optional<{
   baud: number;
 }>;
 
+export type RawSsh = Optional<{
+  host: string;
+  port: number;
+  user: string;
+  key: RawSecret;
+  host_key: string;
+}>;
+
 export type RawBoard = Optional<{
   type: string;
   platform: "emulated" | "qemu" | "hardware";
@@ -37,7 +45,7 @@ export type RawBoard = Optional<{
     memory: string;
     extra: readonly string[];
   }>;
-  ssh: Optional<{ host: string; port: number; user: string; key: RawSecret; host_key: string }>;
+  ssh: RawSsh | "none";
   image: string;
   images: Readonly<Record<string, string | undefined>>;
   boot: Optional<{
@@ -98,7 +106,8 @@ export function resolvePaths(data: RawBoard, resolve: (relative: string) => stri
     ref?.file === undefined ? ref : { file: resolve(ref.file) };
   const path = (file: string | undefined): string | undefined =>
     file === undefined ? undefined : resolve(file);
-  const { images, ssh, qemu, boot, consoles } = data;
+  const { images, qemu, boot, consoles } = data;
+  const ssh = data.ssh === "none" ? undefined : data.ssh;
   const hostKey = ssh?.host_key;
   return {
     ...data,
@@ -114,11 +123,14 @@ export function resolvePaths(data: RawBoard, resolve: (relative: string) => stri
           { ...console, device: path(console.device) },
         ]),
       ),
-    ssh: ssh && {
-      ...ssh,
-      key: secret(ssh.key),
-      host_key: hostKey === undefined || isKeyLine(hostKey) ? hostKey : resolve(hostKey),
-    },
+    ssh:
+      ssh === undefined
+        ? data.ssh
+        : {
+            ...ssh,
+            key: secret(ssh.key),
+            host_key: hostKey === undefined || isKeyLine(hostKey) ? hostKey : resolve(hostKey),
+          },
     qemu: qemu && {
       ...qemu,
       binary: qemu.binary?.includes("/") === true ? resolve(qemu.binary) : qemu.binary,
