@@ -23,6 +23,24 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/run.ts"),
   },
   {
+    name: "compare",
+    summary: "say what became better or worse between two runs",
+    group: RESULTS,
+    load: () => import("./commands/compare.ts"),
+  },
+  {
+    name: "report",
+    summary: "make reports of a run again, or check its bundle",
+    group: RESULTS,
+    load: () => import("./commands/report.ts"),
+  },
+  {
+    name: "xtest",
+    summary: "judge xtest logs, record what to expect",
+    group: RESULTS,
+    load: () => import("./commands/xtest.ts"),
+  },
+  {
     name: "boards",
     summary: "list, show, check and create board files",
     group: CONTROL,
@@ -64,24 +82,6 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "make the reference image that a board boots",
     group: SETUP,
     load: () => import("./commands/prepare.ts"),
-  },
-  {
-    name: "compare",
-    summary: "say what became better or worse between two runs",
-    group: RESULTS,
-    load: () => import("./commands/compare.ts"),
-  },
-  {
-    name: "report",
-    summary: "make reports of a run again, or check its bundle",
-    group: RESULTS,
-    load: () => import("./commands/report.ts"),
-  },
-  {
-    name: "xtest",
-    summary: "judge xtest logs, record what to expect",
-    group: RESULTS,
-    load: () => import("./commands/xtest.ts"),
   },
   {
     name: "completion",
