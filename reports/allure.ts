@@ -13,6 +13,7 @@ import {
   type Timeline,
 } from "../harness/run/index.ts";
 import { consoleSlices } from "./console-text.ts";
+import { describeTotals } from "./totals.ts";
 
 /** Bytes of each console that are attached to a case. */
 const SLICE_BYTES = 128 * 1024;
@@ -73,7 +74,7 @@ export async function writeAllure(reader: BundleReader, dir: string): Promise<vo
     }
     const runtime = new Runtime({
       writer: new FolderWriter({ resultsDir: temporary }),
-      environmentInfo: environment(reader),
+      environmentInfo: environment(reader, await readTimeline(reader)),
       categories: CATEGORIES.map(([name, messageRegex, status]) => ({
         name,
         messageRegex,
@@ -159,7 +160,7 @@ function step(sub: SubcaseResult): StepResult {
   };
 }
 
-function environment(reader: BundleReader): EnvironmentInfo {
+function environment(reader: BundleReader, { totals }: Timeline): EnvironmentInfo {
   const { info } = reader;
   const entries: [string, string][] = [
     ["run", info.id],
@@ -178,6 +179,7 @@ function environment(reader: BundleReader): EnvironmentInfo {
     for (const [key, value] of Object.entries(sheet.versions)) add(`version.${key}`, value);
     for (const [key, value] of Object.entries(sheet.machine)) add(`machine.${key}`, value);
   }
+  for (const one of totals) entries.push([`${one.target}.${one.suite}`, describeTotals(one)]);
   return Object.fromEntries(entries);
 }
 

@@ -154,6 +154,8 @@ describe("junit.xml", () => {
       expect(xml).toContain('<error message="the SSH connection was lost" type="infrastructure">');
       expect(xml).toContain('<skipped message="not modelled"/>');
       expect(xml).toContain('<property name="version.optee" value="4.5.0"/>');
+      expect(xml).toContain('<property name="xtest.subtests" value="39397"/>');
+      expect(xml.match(/name="xtest\.cases"/g)).toHaveLength(1);
       expect(xml).toContain(`<property name="image.flash.bin.sha256" value="${"ab".repeat(32)}"/>`);
     },
   );

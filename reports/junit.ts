@@ -3,6 +3,7 @@ import {
   type CaseResult,
   type FactsSheet,
   readTimeline,
+  type RunTotals,
   type Status,
   type Timeline,
 } from "../harness/run/index.ts";
@@ -39,7 +40,11 @@ export async function renderJunit(reader: BundleReader): Promise<string> {
       `  <testsuite name="${escapeAttribute(`${target}.${suite}`)}" ${counts(cases)} ` +
         `time="${secondsOf(time)}" timestamp="${escapeAttribute(timestamp(reader.info.startedAt))}" ` +
         `hostname="${escapeAttribute(target)}">`,
-      ...properties(reader, facts),
+      ...properties(
+        reader,
+        facts,
+        timeline.totals.filter((one) => one.target === target && one.suite === suite),
+      ),
       ...cases.flatMap((one) => testcase(one, durationOf(timeline, one))),
       "  </testsuite>",
     );
@@ -66,7 +71,11 @@ function counts(cases: readonly CaseResult[]): string {
   );
 }
 
-function properties(reader: BundleReader, facts: FactsSheet | undefined): string[] {
+function properties(
+  reader: BundleReader,
+  facts: FactsSheet | undefined,
+  totals: readonly RunTotals[],
+): string[] {
   const { id, lockstep, seed } = reader.info;
   const entries: [string, string][] = [
     ["lockstep.run", id],
@@ -86,6 +95,13 @@ function properties(reader: BundleReader, facts: FactsSheet | undefined): string
       ...Object.entries(facts.packages).map(([k, v]): [string, string] => [`package.${k}`, v]),
       ...Object.entries(facts.machine).map(([k, v]): [string, string] => [`machine.${k}`, v]),
     );
+  }
+  for (const { suite, cases, failed, skipped, subtests } of totals) {
+    const figures = { cases, failed, filtered: skipped, subtests: subtests?.seen };
+    const range = { "subtests.min": subtests?.min, "subtests.max": subtests?.max };
+    for (const [key, value] of Object.entries({ ...figures, ...range })) {
+      if (value !== undefined) entries.push([`${suite}.${key}`, String(value)]);
+    }
   }
   const lines = entries.map(
     ([name, value]) =>

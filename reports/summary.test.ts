@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
-import { BundleReader } from "../harness/run/index.ts";
+import { BundleReader, readTimeline } from "../harness/run/index.ts";
 import { renderSummary } from "./summary.ts";
+import { describeTotals } from "./totals.ts";
 import { writeSampleBundle } from "./testing/sample-bundle.ts";
 
 // Real files and processes on a machine that may be busy with boards.
@@ -27,12 +28,15 @@ async function sample(broken: boolean): Promise<BundleReader> {
 }
 
 test("a good run: verdict, counts for each target and suite, skips by reason, where the bundle is", async () => {
-  expect(renderSummary(await sample(false), { color: false, cwd: root })).toBe(
+  const reader = await sample(false);
+  const { totals } = await readTimeline(reader);
+  expect(renderSummary(reader, { color: false, cwd: root, totals })).toBe(
     [
       "Passed: qemu-virt: 30 pass. emulated: 4 pass, 30 skip.",
       "  emulated smc-abi  4 pass",
       "  emulated xtest    30 skip",
       "  qemu-virt xtest   30 pass",
+      "  xtest on qemu-virt: 30 cases, 0 failed, 39397 subtests (recorded range 39300 to 39500)",
       "",
       "Skipped: 30",
       "  30 × emulated: not modelled (xtest.regression_1001, xtest.regression_1002, xtest.regression_1003, …)",
@@ -72,4 +76,18 @@ test("what a board printed cannot drive the terminal", async () => {
   const info = { ...reader.info, problems: ["seen: \u001b[2J\u0007\nnext"] };
   const text = renderSummary({ dir: reader.dir, info, results: reader.results }, { color: false });
   expect(text).toContain("problem: seen: \u241b[2J\u2407 / next");
+});
+
+test.each([
+  [{ seen: 39_397, min: 39_396, max: 39_397 }, "39397 subtests (recorded range 39396 to 39397)"],
+  [{ seen: 0, min: 39_396, max: 39_397 }, "0 subtests (outside the recorded range 39396 to 39397)"],
+  [{ seen: 12 }, "12 subtests (no range recorded)"],
+])("totals say how %j stands to what was recorded", (subtests, text) => {
+  const run = { target: "b", suite: "xtest", cases: 139, failed: 0, skipped: 0, subtests };
+  expect(describeTotals(run)).toBe(`139 cases, 0 failed, ${text}`);
+});
+
+test("totals of a filtered run have no subtests and say what was left out", () => {
+  const run = { target: "b", suite: "xtest", cases: 2, failed: 1, skipped: 137 };
+  expect(describeTotals(run)).toBe("2 cases, 1 failed, 137 filtered out");
 });

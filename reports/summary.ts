@@ -1,13 +1,16 @@
 import path from "node:path";
-import type { BundleReader, CaseResult, Status } from "../harness/run/index.ts";
+import type { BundleReader, CaseResult, RunTotals, Status } from "../harness/run/index.ts";
 import { bySuite } from "./group.ts";
 import { oneLine, printable } from "./text.ts";
+import { describeTotals } from "./totals.ts";
 import { countStatuses, describeCounts, verdictOf } from "./verdict.ts";
 
 export interface SummaryOptions {
   readonly color: boolean;
   /** Paths are shown relative to this folder where that is shorter. */
   readonly cwd?: string;
+  /** What whole runs of a suite came to, from the bundle's events. */
+  readonly totals?: readonly RunTotals[];
 }
 
 const COLORS = { good: 32, bad: 31, open: 33, dim: 2, bold: 1 } as const;
@@ -15,8 +18,9 @@ const SHOWN = 100;
 const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail"]);
 
 /**
- * The end of `lockstep run` on a terminal: the verdict, counts for each target and suite, everything
- * that did not pass with its reason, skips grouped by reason, and where the evidence is.
+ * The end of `lockstep run` on a terminal: the verdict, counts for each target and suite, totals of
+ * xtest, everything that did not pass with its reason, skips grouped by reason, and where the
+ * evidence is.
  */
 export function renderSummary(
   reader: Pick<BundleReader, "dir" | "info" | "results">,
@@ -31,6 +35,9 @@ export function renderSummary(
   const width = Math.max(0, ...groups.map((one) => `${one.target} ${one.suite}`.length));
   for (const { target, suite, cases } of groups) {
     out.push(`  ${`${target} ${suite}`.padEnd(width)}  ${describeCounts(countStatuses(cases))}`);
+  }
+  for (const one of options.totals ?? []) {
+    out.push(`  ${printable(one.suite)} on ${printable(one.target)}: ${describeTotals(one)}`);
   }
   const bad = reader.results.cases.filter((one) => !QUIET.has(one.status));
   if (bad.length > 0) {

@@ -1,16 +1,20 @@
-import type { BundleReader, CaseResult } from "../harness/run/index.ts";
+import { type BundleReader, type CaseResult, readTimeline } from "../harness/run/index.ts";
 import { oneLine, printable } from "./text.ts";
+import { describeTotals } from "./totals.ts";
 
 /** results.tap: TAP 14, a test point for each case and target, its name `<target> <id>`. */
-export function renderTap(reader: BundleReader): Promise<string> {
+export async function renderTap(reader: BundleReader): Promise<string> {
   const { cases } = reader.results;
   const out = ["TAP version 14", `1..${cases.length}`];
+  for (const one of (await readTimeline(reader)).totals) {
+    out.push(`# ${oneLine(printable(`${one.suite} on ${one.target}`))}: ${describeTotals(one)}`);
+  }
   for (const problem of reader.info.problems) out.push(`# ${oneLine(printable(problem))}`);
   for (const [i, one] of cases.entries()) out.push(...testPoint(one, i + 1));
   const lost = bailOut(reader);
   if (lost !== undefined) out.push(`Bail out! ${lost}`);
   out.push("");
-  return Promise.resolve(out.join("\n"));
+  return out.join("\n");
 }
 
 function testPoint(result: CaseResult, number: number): string[] {

@@ -13,6 +13,9 @@ import {
   type XtestSummary,
 } from "./summary.ts";
 
+/** A case that ended in any other way than by passing or skipping counts as failed in the totals. */
+const FAILED: ReadonlySet<Status> = new Set(["fail", "error", "crash", "timeout"]);
+
 interface Decision {
   readonly status: Status;
   readonly reason: string;
@@ -109,7 +112,7 @@ export class ResultKeeper {
       target: this.#target,
       suite: "xtest",
       cases: seen.filter((one) => one.status !== "miss").length,
-      failed: seen.filter((one) => one.status === "fail").length,
+      failed: seen.filter((one) => FAILED.has(one.status)).length,
       skipped: universe - selected,
       ...(subtests === undefined
         ? {}

@@ -2,6 +2,7 @@ import type { BundleReader, FactsSheet, Timeline } from "../../harness/run/index
 import { STATUSES } from "../../harness/run/index.ts";
 import { bySuite } from "../group.ts";
 import { countStatuses, describeCounts, verdictOf } from "../verdict.ts";
+import { describeTotals } from "../totals.ts";
 import { a, chip, countBar, duration, e, figure, naturalCompare } from "./markup.ts";
 
 /** The verdict, first thing on the page: one word, one sentence, one card a target, and what run this was. */
@@ -68,7 +69,7 @@ export function attentionSection(reader: BundleReader): string {
   return `<section id="attention" class="attention"><h2>Needs attention</h2><ul>${items.join("")}</ul>${rest}</section>`;
 }
 
-/** Counts for each target and suite, and what xtest itself counted. */
+/** Counts for each target and suite, and what xtest's runs came to as a whole. */
 export function totalsSection(reader: BundleReader, timeline: Timeline): string {
   const used = STATUSES.filter((s) => reader.results.cases.some((one) => one.status === s));
   const head = used.map((s) => `<th class="num" scope="col">${s}</th>`).join("");
@@ -83,14 +84,7 @@ export function totalsSection(reader: BundleReader, timeline: Timeline): string 
     );
   });
   const printed = timeline.totals.map((one) => {
-    const { seen, min, max } = one.subtests ?? {};
-    const range =
-      min === undefined || max === undefined ? "" : ` (accepted: ${figure(min)} to ${figure(max)})`;
-    const subtests = seen === undefined ? "" : `, ${figure(seen)} subtests${range}`;
-    return (
-      `<p class="soft">${e(one.suite)} on ${e(one.target)} itself counted ${figure(one.cases)} cases, ` +
-      `${figure(one.failed)} failed, ${figure(one.skipped)} skipped${subtests}.</p>`
-    );
+    return `<p>${e(one.suite)} on ${e(one.target)}: ${e(describeTotals(one))}.</p>`;
   });
   return (
     `<section id="totals"><h2>Totals</h2><div class="wide"><table><thead><tr><th scope="col">Target</th>` +

@@ -1,4 +1,4 @@
-import type { BundleWriter, Comparison, FactsSheet, RunInfo } from "../../run/index.ts";
+import type { BundleWriter, Comparison, FactsSheet, RunInfo, RunTotals } from "../../run/index.ts";
 import type { CaseResult } from "../../run/index.ts";
 
 /** The document that `lockstep run --json` prints. */
@@ -10,6 +10,8 @@ export interface RunDocument {
   readonly facts: readonly FactsSheet[];
   readonly problems: readonly string[];
   readonly cases: readonly CaseResult[];
+  /** Totals of xtest on each board that ran it, the subtest count and its recorded range included. */
+  readonly totals: readonly RunTotals[];
   readonly baseline?: Comparison;
 }
 
@@ -17,6 +19,7 @@ export function runDocument(
   writer: BundleWriter,
   info: RunInfo,
   exitCode: number,
+  totals: readonly RunTotals[],
   baseline: Comparison | undefined,
 ): RunDocument {
   const verdict =
@@ -28,6 +31,7 @@ export function runDocument(
     facts: info.facts,
     problems: info.problems,
     cases: writer.results.cases,
+    totals,
     ...(baseline === undefined ? {} : { baseline }),
   };
 }

@@ -11,6 +11,7 @@ import {
   comparisonVerdict,
   describeComparison,
   matchesFilter,
+  readTimeline,
 } from "../../run/index.ts";
 import type { CliContext } from "../context.ts";
 import { runDocument } from "./document.ts";
@@ -153,11 +154,12 @@ async function report(
   const json = flags.json === true;
   const style = json ? context.style.err : context.style.out;
   const reader = await BundleReader.open(session.writer.dir, { info });
-  const text = renderSummary(reader, { color: style.enabled, cwd: context.cwd });
+  const { totals } = await readTimeline(reader);
+  const text = renderSummary(reader, { color: style.enabled, cwd: context.cwd, totals });
   const compared = comparison === undefined ? "" : `${describeComparison(comparison)}\n`;
   if (json) {
     context.err(`${compared}${text}`.trimEnd());
-    const document = runDocument(session.writer, info, exitCode, comparison);
+    const document = runDocument(session.writer, info, exitCode, totals, comparison);
     context.out(`${JSON.stringify(document, undefined, 2)}\n`);
   } else {
     context.out(`${compared}${text}`);
