@@ -105,7 +105,7 @@ describe("the page", () => {
     expect(places).toEqual(places.toSorted((a, b) => a - b));
     expect(html).toContain("<h1>Target crashed</h1>");
     expect(html).toMatch(/<th scope="col">emulated<\/th><th scope="col">qemu-virt<\/th>/);
-    expect(html).toContain("39,397 subtests (accepted: 39,300 to 39,500)");
+    expect(html).toContain("39397 subtests (recorded range 39300 to 39500)");
     expect(html).toContain("<svg");
   });
 
@@ -223,7 +223,10 @@ test("a bundle with a 200 MB console is rendered in less than 300 MB of memory",
       await import(${JSON.stringify(path.join(packageRoot, "dist/reports/index.js"))});
     const dir = ${JSON.stringify(path.join(root, "huge"))};
     ${body}
-    console.log(Math.round(process.resourceUsage().maxRSS / 1024));`;
+    // Not getrusage: until a child has grown beyond it, that tells the size of its parent.
+    const { readFileSync } = await import("node:fs");
+    const [, peak] = /VmHWM:\\s*(\\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"));
+    console.log(Math.round(Number(peak) / 1024));`;
   const run = (body: string): number => {
     const child = spawnSync(process.execPath, ["--input-type=module", "-e", source(body)], {
       encoding: "utf8",
