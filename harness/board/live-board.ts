@@ -160,7 +160,7 @@ export class Board implements LiveBoard {
 
   #failWaits(error: LockstepError, gate: CrashGate, consoles: ReadonlyMap<string, Console>): void {
     gate.fail(error);
-    for (const console of consoles.values()) console.fail(error);
+    for (const console of consoles.values()) console.condemn(error);
   }
 
   #mustBeOpen(): void {

@@ -105,6 +105,7 @@ export async function openBoard(
       config,
       boot,
       patterns,
+      consoles,
       primary,
       power,
       shell,

@@ -56,6 +56,8 @@ export class Console {
   readonly #tail: ConsoleLine[] = [];
   readonly #view: TextView;
   #port: BytePort | undefined;
+  #absence: string | undefined;
+  #condemned: LockstepError | undefined;
   #typing: Promise<void> = Promise.resolve();
 
   constructor(
@@ -84,11 +86,13 @@ export class Console {
   /** From now on `port` takes what is typed. Its owner feeds what it delivers. */
   attach(port: BytePort): void {
     this.#port = port;
+    this.#absence = undefined;
   }
 
-  /** The port is gone; an unfinished line is finished. */
-  detach(): void {
+  /** There is no port (any more), for the reason given; an unfinished line is finished. */
+  detach(reason?: string): void {
     this.#port = undefined;
+    this.#absence = reason;
     this.#view.flush();
   }
 
@@ -106,6 +110,21 @@ export class Console {
   /** Ends every wait on this console with `error`. */
   fail(error: LockstepError): void {
     for (const listener of this.#listeners) listener.failed?.(error);
+  }
+
+  /** Ends every wait on this console with `error`, and every one that begins until `mend()`. */
+  condemn(error: LockstepError): void {
+    this.#condemned = error;
+    this.fail(error);
+  }
+
+  mend(): void {
+    this.#condemned = undefined;
+  }
+
+  /** Throws what the console was condemned with. */
+  mustWork(): void {
+    if (this.#condemned !== undefined) throw this.#condemned;
   }
 
   /** Calls `listener` until the returned function is called. */
@@ -146,6 +165,7 @@ export class Console {
     awaited: string | (() => string),
     step: (glimpse: Glimpse) => T | undefined,
   ): Promise<T> {
+    this.mustWork();
     const found = new Deferred<T>();
     const show = (text: string, partial: boolean): void => {
       try {
@@ -182,7 +202,7 @@ export class Console {
     return new DeadlineError(`${deadline.what} did not finish in time`, {
       where: `console ${this.name}`,
       expected: typeof awaited === "string" ? awaited : awaited(),
-      seen: quoteLines(lines),
+      seen: lines.length === 0 ? silence(this.#absence) : quoteLines(lines),
     });
   }
 
@@ -233,8 +253,12 @@ export class Console {
 
 /** Lines for the `seen` of an error. */
 export function quoteLines(lines: readonly string[]): string {
-  if (lines.length === 0) return "nothing: the console was silent";
+  if (lines.length === 0) return silence();
   return `\n${lines.map((line) => `  | ${line.slice(0, 400)}`).join("\n")}\n`;
+}
+
+function silence(reason: string = "the console was silent"): string {
+  return `nothing: ${reason}`;
 }
 
 function notOpen(name: string): InfrastructureError {

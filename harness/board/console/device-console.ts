@@ -34,7 +34,10 @@ export class DeviceConsole {
   /** Throws InfrastructureError if the device is there and cannot be opened. */
   async open(): Promise<void> {
     if (await exists(this.#device)) await this.#attach();
-    else this.#later();
+    else {
+      this.#console.detach(`the device ${this.#device} is not there`);
+      this.#later();
+    }
   }
 
   async close(): Promise<void> {
@@ -51,7 +54,7 @@ export class DeviceConsole {
       },
       onLost: (reason) => {
         this.#port = undefined;
-        this.#console.detach();
+        this.#console.detach(`the device ${this.#device} vanished`);
         this.#console.fail(
           new InfrastructureError(`the console device ${this.#device} vanished`, {
             seen: reason,

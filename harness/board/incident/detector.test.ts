@@ -30,6 +30,9 @@ const up = (detector: IncidentDetector): void => {
 const booting = (detector: IncidentDetector): void => {
   detector.enter("booting");
 };
+const rebooting = (detector: IncidentDetector): void => {
+  detector.enter("rebooting");
+};
 const quoting = (detector: IncidentDetector): void => {
   detector.enter("up");
   detector.quoting("normal");
@@ -112,6 +115,12 @@ test("while booting, banners are expected once, and a second round is a reset", 
     "NOTICE:  Booting Trusted Firmware\nNOTICE:  BL1: v2.12.1(release):\nU-Boot 2025.01 (x)\n";
   expect(detect(boot, booting)).toEqual([]);
   expect(detect(boot + boot, booting)[0]).toMatchObject({ what: "unexpected boot banner of TF-A" });
+});
+
+test("after a switch whose moment nobody knows, old output is ignored until a boot banner", () => {
+  const panic = "Kernel panic - not syncing: x\n";
+  expect(detect(panic, rebooting)).toEqual([]);
+  expect(detect(`${panic}U-Boot 2025.01 (x)\n${panic}`, rebooting)).toHaveLength(1);
 });
 
 test("nothing is an incident while the board is off or unknown", () => {

@@ -1,11 +1,14 @@
 import type { ConsoleLine } from "../console/console.ts";
 import type { Incident } from "../live.ts";
+import { isTyped } from "../shell/script.ts";
 import { BANNERS, CRASHES, NEW_LOGIN, SUSPICIOUS } from "./patterns.ts";
 
 /** What the board is doing, as far as it decides what a line means. */
 export type Phase =
   /** Off, or nobody knows: nothing is an incident. */
   | "idle"
+  /** As idle, until a boot banner shows that the board is booting. */
+  | "rebooting"
   /** Banners are expected, each once. */
   | "booting"
   /** At the boot loader's prompt or in Linux: any banner is a reset. */
@@ -28,7 +31,7 @@ export class IncidentDetector {
   }
 
   enter(phase: Phase): void {
-    if (phase === "booting" || phase === "idle") this.#seen.clear();
+    if (phase !== "up") this.#seen.clear();
     this.#phase = phase;
   }
 
@@ -38,7 +41,11 @@ export class IncidentDetector {
   }
 
   line({ stream, text }: ConsoleLine): void {
-    if (this.#phase === "idle" || !SUSPICIOUS.test(text)) return;
+    if (this.#phase === "idle" || !SUSPICIOUS.test(text) || isTyped(text)) return;
+    if (this.#phase === "rebooting") {
+      if (!BANNERS.some(({ pattern }) => pattern.test(text))) return;
+      this.#phase = "booting";
+    }
     for (const { kind, what, pattern } of CRASHES) {
       if (pattern.test(text)) {
         this.#once({ kind, what, stream, line: text });

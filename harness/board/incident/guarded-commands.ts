@@ -1,16 +1,27 @@
 import type { Deadline, LockstepError } from "../../base/index.ts";
 import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
 
-/** Waits that end with the first incident. */
+/** Waits that end with an incident; none begins between an incident and the next boot. */
 export class CrashGate {
+  #error: LockstepError | undefined;
   readonly #waits = new Set<(error: LockstepError) => void>();
 
   fail(error: LockstepError): void {
+    this.#error = error;
     for (const reject of this.#waits) reject(error);
+  }
+
+  reset(): void {
+    this.#error = undefined;
   }
 
   /** Settles like `work`, or rejects as soon as an incident ends whatever runs on the board. */
   async race<T>(work: Promise<T>): Promise<T> {
+    const failed = this.#error;
+    if (failed !== undefined) {
+      work.catch(() => {});
+      throw failed;
+    }
     return await new Promise<T>((resolve, reject) => {
       this.#waits.add(reject);
       work.then(

@@ -66,7 +66,10 @@ export class CommandPower implements PowerProtocol {
       throw new InfrastructureError(`the power command \`${verb}\` failed`, {
         where: command,
         expected: "exit code 0",
-        seen: `exit code ${result.exitCode ?? "none"}${seen === "" ? "" : `: ${seen}`}`,
+        seen:
+          result.exitCode === undefined
+            ? (result.shortMessage ?? "no exit code")
+            : `exit code ${result.exitCode}${seen === "" ? "" : `: ${seen}`}`,
         next: "Run the command by hand; correct it in the board file.",
       });
     }

@@ -168,6 +168,7 @@ export class ConsoleShell implements CommandProtocol {
     onOutput: (bytes: Uint8Array) => void,
     killed?: Promise<void>,
   ): Promise<FrameEnd | "interrupted"> {
+    this.#console.mustWork();
     const tokens = newTokens();
     const lines = typedLines(fn, tokens, command);
     const reader = new FrameReader(tokens, onOutput);

@@ -57,6 +57,11 @@ export function typedLines(fn: string, tokens: FrameTokens, command: string): st
   return ["_la=", ...pieces(bytes), `${call} "$_la"`];
 }
 
+/** Whether a console line is the echo of a line that we typed: what it says has not happened. */
+export function isTyped(line: string): boolean {
+  return /\b_l[kxz] [0-9a-f]{8} [0-9a-f]{8} |\b_lq=\$\(printf /.test(line);
+}
+
 function printable(byte: number): boolean {
   return byte >= 0x20 && byte < 0x7f;
 }

@@ -32,6 +32,8 @@ export class SshConnection {
   readonly #target: () => Promise<SshTarget>;
   #client: Client | undefined;
   #connecting: Promise<Client> | undefined;
+  /** What the last attempt met, for the error when time is up. */
+  #tried: Tried = { where: "the board", seen: "no attempt was made" };
   readonly #losses = new Set<(error: InfrastructureError) => void>();
 
   /** `target` is asked at each connection: on QEMU the port changes with every power-on. */
@@ -45,7 +47,7 @@ export class SshConnection {
     this.#connecting ??= this.#retry(deadline).finally(() => {
       this.#connecting = undefined;
     });
-    return await deadline.race(this.#connecting);
+    return await deadline.race(this.#connecting, () => noAnswer(this.#tried));
   }
 
   /** Starts `command` on a new channel. */
@@ -79,18 +81,19 @@ export class SshConnection {
 
   async #retry(deadline: Deadline): Promise<Client> {
     const target = await this.#target();
-    let last = "no attempt was made";
+    const where = `${target.host}:${target.port}`;
+    this.#tried = { where, seen: "no answer", user: target.user };
     for (;;) {
-      if (deadline.expired) throw noAnswer(target, last);
+      if (deadline.expired) throw noAnswer(this.#tried);
       try {
         return await this.#attempt(target, deadline);
       } catch (error) {
         if (!(error instanceof Unreachable)) throw error;
-        last = error.message;
+        this.#tried = { where, seen: error.message, user: target.user };
       }
       await deadline.race(
         new Promise((resolve) => setTimeout(resolve, Math.min(RETRY_MS, deadline.remainingMs))),
-        () => noAnswer(target, last),
+        () => noAnswer(this.#tried),
       );
     }
   }
@@ -202,11 +205,17 @@ function classify(error: Error & { level?: string }, target: SshTarget): Error {
   return new Unreachable(error.message === "" ? "no answer" : error.message);
 }
 
-function noAnswer(target: SshTarget, last: string): DeadlineError {
+interface Tried {
+  readonly where: string;
+  readonly seen: string;
+  readonly user?: string;
+}
+
+function noAnswer(tried: Tried): DeadlineError {
   return new DeadlineError("SSH did not answer in time", {
-    where: `${target.host}:${target.port}`,
-    expected: `an SSH server that takes ${target.user}`,
-    seen: last,
+    where: tried.where,
+    expected: `an SSH server that takes ${tried.user ?? "the board's user"}`,
+    seen: tried.seen,
     next: "See on the console whether the network and the SSH server came up.",
   });
 }

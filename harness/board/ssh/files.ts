@@ -105,7 +105,7 @@ function tee(hash: ReturnType<typeof createHash>): Transform {
 }
 
 function isLocal(error: unknown, file: string): boolean {
-  return error instanceof Error && "path" in error && error.path === file;
+  return typeof error === "object" && error !== null && "path" in error && error.path === file;
 }
 
 function unreadable(local: string, error: unknown): UsageError {

@@ -17,6 +17,7 @@ const POKE_AFTER_MS = 4000;
 const STUCK_AFTER_MS = 3000;
 const TICK_MS = 500;
 const PROBE_ATTEMPTS = 5;
+const CTRL_C = "\u0003";
 const TEE_POLL_MS = 500;
 
 const LINUX_STARTED = /Starting kernel|Linux version \d|^\[ *\d+\.\d{6}\]/;
@@ -62,20 +63,33 @@ export async function reachBootloader(
   deadline: Deadline,
 ): Promise<void> {
   let pressed = 0;
+  let lastSeen = 0;
   let awaited = `the boot loader's countdown (${patterns.autoboot.source}) or prompt (${patterns.loaderPrompt.source})`;
-  await console.until(
-    deadline,
-    () => awaited,
-    ({ text, partial }) => {
-      if (partial && patterns.loaderPrompt.test(text)) return true;
-      if (patterns.autoboot.test(text) && performance.now() - pressed > KEY_EVERY_MS) {
-        pressed = performance.now();
-        awaited = `the boot loader's prompt (${patterns.loaderPrompt.source}) after interrupting its countdown`;
-        type(console, interrupt);
-      }
-      return undefined;
-    },
-  );
+  // Keys pressed too often stand behind the prompt and hide it.
+  const tick = setInterval(() => {
+    if (pressed > 0 && performance.now() - Math.max(pressed, lastSeen) > TICK_MS) {
+      pressed = performance.now();
+      type(console, CTRL_C);
+    }
+  }, TICK_MS);
+  try {
+    await console.until(
+      deadline,
+      () => awaited,
+      ({ text, partial }) => {
+        lastSeen = performance.now();
+        if (partial && patterns.loaderPrompt.test(text)) return true;
+        if (patterns.autoboot.test(text) && lastSeen - pressed > KEY_EVERY_MS) {
+          pressed = lastSeen;
+          awaited = `the boot loader's prompt (${patterns.loaderPrompt.source}) after interrupting its countdown`;
+          type(console, interrupt);
+        }
+        return undefined;
+      },
+    );
+  } finally {
+    clearInterval(tick);
+  }
   // A prompt that answers Ctrl-C is alive, and whatever keys were pressed too often are gone.
   const from = console.offset;
   const answer = console.until(deadline, "the boot loader's prompt after Ctrl-C", (glimpse) =>
@@ -83,7 +97,7 @@ export async function reachBootloader(
       ? true
       : undefined,
   );
-  type(console, "\u0003");
+  type(console, CTRL_C);
   await answer;
 }
 

@@ -28,6 +28,7 @@ export interface StrategyParts {
   readonly config: BoardConfig;
   readonly boot: BootConfig | undefined;
   readonly patterns: BootPatterns | undefined;
+  readonly consoles: ReadonlyMap<string, Console>;
   readonly primary: Console;
   readonly power: PowerProtocol;
   readonly shell: ConsoleShell | undefined;
@@ -92,7 +93,8 @@ export class BootStrategy {
   }
 
   async switchOn(deadline: Deadline): Promise<void> {
-    this.#booting();
+    // Who asks a person cannot know when the old run of the board ended.
+    this.#booting(this.#parts.config.power.driver === "manual" ? "rebooting" : "booting");
     await this.#parts.power.on(deadline);
   }
 
@@ -103,9 +105,14 @@ export class BootStrategy {
   }
 
   async switchCycle(deadline: Deadline): Promise<void> {
-    this.#quiet();
-    await this.#parts.power.cycle(deadline);
-    this.#booting();
+    const power = this.#parts.config.power;
+    if (power.driver === "qemu" || (power.driver === "command" && power.cycle === undefined)) {
+      await this.switchOff(deadline);
+      await this.switchOn(deadline);
+    } else {
+      this.#booting("rebooting");
+      await this.#parts.power.cycle(deadline);
+    }
   }
 
   async #go(to: BoardState, deadline: Deadline): Promise<void> {
@@ -205,14 +212,22 @@ export class BootStrategy {
     if (this.#cause !== undefined) throw this.#cause;
   }
 
-  #booting(): void {
+  /** What failed with the last boot says nothing about the next. */
+  #mend(): void {
+    this.#parts.gate.reset();
+    for (const console of this.#parts.consoles.values()) console.mend();
+  }
+
+  #booting(phase: "booting" | "rebooting"): void {
+    this.#mend();
     this.#state = "unknown";
     this.#parts.shell?.reset();
     this.#parts.ssh?.close();
-    this.#parts.detector.enter("booting");
+    this.#parts.detector.enter(phase);
   }
 
   #quiet(): void {
+    this.#mend();
     this.#parts.detector.enter("idle");
     this.#parts.shell?.reset();
     this.#parts.ssh?.close();

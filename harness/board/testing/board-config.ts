@@ -1,3 +1,5 @@
+import path from "node:path";
+import { packageRoot } from "../../base/index.ts";
 import type { BoardConfig } from "../file/model.ts";
 
 /** A QEMU board with two consoles and nothing else; tests override what they need. */
@@ -6,7 +8,7 @@ export function qemuConfig(overrides: Partial<BoardConfig> = {}): BoardConfig {
     name: "bench-board",
     type: "qemu-virt",
     description: "a board of the tests",
-    file: "/boards/bench-board.yaml",
+    file: path.join(packageRoot, "boards", "bench-board.yaml"),
     platform: "qemu",
     soc: "QEMU virt",
     onExit: "off",
