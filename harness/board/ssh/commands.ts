@@ -21,13 +21,14 @@ export class SshCommands implements CommandProtocol {
   }
 
   async exec(command: string, deadline: Deadline): Promise<ExecResult> {
-    const channel = await this.#connection.open(command, deadline);
     const stdout: Uint8Array[] = [];
     const stderr: Uint8Array[] = [];
-    channel.on("data", (bytes: Buffer) => stdout.push(bytes));
-    channel.stderr.on("data", (bytes: Buffer) => stderr.push(bytes));
+    const { channel, ended } = await this.#connection.open(command, deadline, (opened) => {
+      opened.on("data", (bytes: Buffer) => stdout.push(bytes));
+      opened.stderr.on("data", (bytes: Buffer) => stderr.push(bytes));
+      return { channel: opened, ended: this.#ended(opened) };
+    });
     channel.end();
-    const ended = this.#ended(channel);
     try {
       const end = await deadline.race(ended);
       return { ...end, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) };
@@ -39,18 +40,22 @@ export class SshCommands implements CommandProtocol {
 
   async start(command: string, deadline: Deadline): Promise<RunningCommand> {
     const mark = randomBytes(8).toString("hex");
-    const channel = await this.#connection.open(`export ${MARK}=${mark};${command}`, deadline);
     const queue = new OutputQueue();
-    channel.on("data", queue.push);
-    channel.stderr.on("data", queue.push);
+    const { channel, ended } = await this.#connection.open(
+      `export ${MARK}=${mark};${command}`,
+      deadline,
+      (opened) => {
+        opened.on("data", queue.push);
+        opened.stderr.on("data", queue.push);
+        return { channel: opened, ended: this.#ended(opened) };
+      },
+    );
     channel.end();
     const given = new Deferred<never>();
-    const done = deadline
-      .race(Promise.race([this.#ended(channel), given.promise]))
-      .catch((error: unknown) => {
-        channel.destroy();
-        throw error;
-      });
+    const done = deadline.race(Promise.race([ended, given.promise])).catch((error: unknown) => {
+      channel.destroy();
+      throw error;
+    });
     done.catch(() => {});
     return {
       onOutput: queue.listen,
@@ -76,8 +81,8 @@ export class SshCommands implements CommandProtocol {
     await this.exec(script, limit).catch(() => {});
   }
 
-  /** Settles when the channel is closed; rejects if that was not the command's own end. */
-  async #ended(channel: ClientChannel): Promise<End> {
+  /** Listens from now on. Settles when the channel is closed; rejects if that was not the command's own end. */
+  #ended(channel: ClientChannel): Promise<End> {
     const result = new Deferred<End>();
     const stop = this.#connection.onLoss(result.reject);
     let end: End | undefined;
@@ -93,11 +98,8 @@ export class SshCommands implements CommandProtocol {
           }),
         );
     });
-    try {
-      return await result.promise;
-    } finally {
-      stop();
-    }
+    result.promise.then(stop, stop);
+    return result.promise;
   }
 }
 

@@ -50,12 +50,20 @@ export class SshConnection {
     return await deadline.race(this.#connecting, () => noAnswer(this.#tried));
   }
 
-  /** Starts `command` on a new channel. */
-  async open(command: string, deadline: Deadline): Promise<ClientChannel> {
+  /**
+   * Starts `command` on a new channel and returns what `attach` makes of it. `attach` is called
+   * synchronously: a short command's whole life may come in one read, and its exit status is lost to
+   * whoever listens a moment later.
+   */
+  async open<T>(
+    command: string,
+    deadline: Deadline,
+    attach: (channel: ClientChannel) => T,
+  ): Promise<T> {
     const client = await this.connect(deadline);
-    const opened = new Deferred<ClientChannel>();
+    const opened = new Deferred<T>();
     client.exec(command, (error, channel) => {
-      if (error === undefined || error === null) opened.resolve(channel);
+      if (error === undefined || error === null) opened.resolve(attach(channel));
       else opened.reject(lost(messageOf(error)));
     });
     const stop = this.onLoss(opened.reject);

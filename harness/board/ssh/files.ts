@@ -23,14 +23,20 @@ export class SshFiles implements FileTransferProtocol {
 
   async upload(local: string, remote: string, deadline: Deadline): Promise<void> {
     const part = `${remote}.${randomBytes(4).toString("hex")}.part`;
-    const channel = await this.#connection.open(`cat >${quote(part)}`, deadline);
     const hash = createHash("sha256");
     let complaint = "";
-    channel.stderr.on("data", (bytes: Buffer) => {
-      complaint += bytes.toString();
-    });
-    channel.resume();
-    const closed = new Promise<void>((resolve) => channel.on("close", resolve));
+    const { channel, closed } = await this.#connection.open(
+      `cat >${quote(part)}`,
+      deadline,
+      (opened) => {
+        opened.stderr.on("data", (bytes: Buffer) => {
+          complaint += bytes.toString();
+        });
+        opened.resume();
+        const end = new Promise<void>((resolve) => opened.on("close", resolve));
+        return { channel: opened, closed: end };
+      },
+    );
     try {
       try {
         await deadline.race(pipeline(createReadStream(local), tee(hash), channel));
@@ -51,11 +57,13 @@ export class SshFiles implements FileTransferProtocol {
 
   async download(remote: string, local: string, deadline: Deadline): Promise<void> {
     const part = `${local}.${randomBytes(4).toString("hex")}.part`;
-    const channel = await this.#connection.open(`cat ${quote(remote)}`, deadline);
     const hash = createHash("sha256");
     let complaint = "";
-    channel.stderr.on("data", (bytes: Buffer) => {
-      complaint += bytes.toString();
+    const channel = await this.#connection.open(`cat ${quote(remote)}`, deadline, (opened) => {
+      opened.stderr.on("data", (bytes: Buffer) => {
+        complaint += bytes.toString();
+      });
+      return opened;
     });
     channel.end();
     try {

@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import ssh2 from "ssh2";
 import { Deadline, InfrastructureError, Random } from "../../base/index.ts";
 import { noSshdReason, type SshServer, startSshServer } from "../testing/ssh-server.ts";
 import { SshCommands } from "./commands.ts";
@@ -83,6 +84,27 @@ suite(missing === undefined ? "over a real sshd" : `over a real sshd (skipped: $
       await expect(running.done).resolves.toMatchObject({ signal: "SIGTERM" });
       const left = await commands.exec("ps -e -o args= | grep -c '^[s]leep 1234'", soon());
       expect(text(left.stdout).trim()).toBe("0");
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "no command is too short: many at a time all tell their exit code",
+    async () => {
+      const { commands } = connect();
+      await commands.exec("true", soon());
+      for (let round = 0; round < 4; round += 1) {
+        const codes = await Promise.all(
+          Array.from({ length: 8 }, async (_, index) => {
+            const { exitCode, stdout } = await commands.exec(
+              `echo ${index}; exit ${index}`,
+              soon(),
+            );
+            return `${text(stdout).trim()} ${exitCode}`;
+          }),
+        );
+        expect(codes).toEqual(codes.map((__, index) => `${index} ${index}`));
+      }
     },
     TIMEOUT,
   );
@@ -194,6 +216,48 @@ suite(missing === undefined ? "over a real sshd" : `over a real sshd (skipped: $
     },
     TIMEOUT,
   );
+});
+
+test("a command whose whole life comes in one packet is not lost", async () => {
+  const key = ssh2.utils.generateKeyPairSync("ed25519");
+  const server = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
+    client.on("error", () => {});
+    client.on("authentication", (context) => {
+      context.accept();
+    });
+    client.on("session", (accept) => {
+      accept().on("exec", (acceptExec) => {
+        // In one go, as a busy server does for `true`.
+        const channel = acceptExec();
+        channel.write("out");
+        channel.exit(7);
+        channel.end();
+      });
+    });
+  });
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, "127.0.0.1", function listening(this: { address(): { port: number } }) {
+      resolve(this.address().port);
+    });
+  });
+  const connection = new SshConnection(async () => ({
+    host: "127.0.0.1",
+    port,
+    user: "root",
+    privateKey: undefined,
+    hostKey: await readHostKey(key.public, "b.yaml"),
+    where: "b.yaml",
+  }));
+  try {
+    const commands = new SshCommands(connection);
+    for (let i = 0; i < 20; i += 1) {
+      const { exitCode, stdout } = await commands.exec("true", soon());
+      expect({ exitCode, out: text(stdout) }).toEqual({ exitCode: 7, out: "out" });
+    }
+  } finally {
+    connection.close();
+    server.close();
+  }
 });
 
 test("a port where nobody answers ends in a deadline error that names it", async () => {
