@@ -3,6 +3,7 @@ export {
   type BoardSearch,
   asError as boardFileError,
   boardDirs,
+  boardFileProblem,
   checkBoardFile,
   findBoardFile,
   listBoards,

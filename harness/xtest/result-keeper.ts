@@ -139,12 +139,13 @@ export class ResultKeeper {
 
   #caseEnd(id: string, status: Status): void {
     this.#live.set(id, status);
-    const { sink, progress } = this.#options;
+    const { sink, progress, abort } = this.#options;
     const target = this.#target;
     if (this.#started.has(id)) {
       const offsets = this.#board.offsets();
       sink.event({ type: "case-end", target, id: caseResultId(id), status, offsets });
     }
-    progress.count(Math.min(this.#live.size, this.#total), this.#total, id);
+    // What an interrupt leaves undone is decided all at once, which is no progress.
+    if (!abort.aborted) progress.count(Math.min(this.#live.size, this.#total), this.#total, id);
   }
 }

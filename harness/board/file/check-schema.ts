@@ -89,6 +89,9 @@ function explain(source: Source, error: ErrorObject): BoardFileProblem {
     case "minimum":
     case "maximum":
       return source.problem(at, `${name} ${error.message ?? ""}, not ${seenValue(error.data)}`);
+    case "minItems":
+    case "minLength":
+      return source.problem(at, `${name} must not be empty${e}`);
     case "minProperties":
     case "maxProperties":
       return source.problem(at, `${name} must have exactly one of the keys env, file${e}`);

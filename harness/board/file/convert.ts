@@ -164,6 +164,13 @@ function convertQemu(raw: RawBoard, blame: Blame): QemuConfig {
       "Name a reference image (`image: qemu-virt`) or firmware of your own (`images: { bios: … }`).",
     );
   }
+  if (images?.["bios"] !== undefined && images["flash"] !== undefined) {
+    blame(
+      ["images", "flash"],
+      "`bios` and `flash` exclude each other: QEMU starts from one of them",
+      "Leave one out.",
+    );
+  }
   const [, size = "0", unit] = /^(\d+)(MiB|GiB)$/.exec(qemu.memory ?? "") ?? [];
   return {
     binary: qemu.binary ?? "qemu-system-aarch64",

@@ -94,7 +94,7 @@ describe("merging", () => {
     );
     file(
       "b.yaml",
-      "type: t\nimage: i\nqemu:\n  cpu: cortex-a53\n  options: { b: off }\n  extra: [z]\nxtest: { suites: [pkcs11] }\n",
+      "type: t\nimage: qemu-virt\nqemu:\n  cpu: cortex-a53\n  options: { b: off }\n  extra: [z]\nxtest: { suites: [pkcs11] }\n",
     );
     const board = await load("b");
     expect(board.qemu).toEqual({
@@ -211,6 +211,36 @@ describe("what is refused, with line and column", () => {
       "type: qemu-virt\nxtest: { case_timeout: 300 }\n",
       ":2:24",
       /500ms, 60s or 5m/,
+    ],
+    [
+      "a deadline of no time",
+      "type: qemu-virt\nxtest: { case_timeout: 0.0s }\n",
+      ":2:24",
+      /does not have the right form: "0\.0s"/,
+    ],
+    [
+      "a list of nothing",
+      "type: qemu-virt\nxtest: { suites: [] }\n",
+      ":2:18",
+      /`xtest\.suites` must not be empty/,
+    ],
+    [
+      "an unknown reference image",
+      "type: qemu-virt\nimage: qemu-vrt\n",
+      ":2:8",
+      /no reference image "qemu-vrt"; did you mean "qemu-virt"\? Known images: qemu-virt, qemu-virt-hyp/,
+    ],
+    [
+      "two firmwares",
+      "type: qemu-virt\nimages: { bios: a, flash: b }\n",
+      ":2:27",
+      /`bios` and `flash` exclude each other/,
+    ],
+    [
+      "a type file that is not there",
+      "type: ./types/none.yaml\n",
+      ":1:7",
+      /the type file .*none\.yaml: no such file/,
     ],
     ["a list for a map", "type: qemu-virt\nboot: [1]\n", ":2:7", /must be a map, not a list/],
     ["an empty section", "type: qemu-virt\nboot:\n", ":2:6", /must be a map, not nothing/],

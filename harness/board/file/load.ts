@@ -29,6 +29,7 @@ export interface BoardListing {
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const SUFFIX = ".yaml";
+const RECIPES = path.join(packageRoot, "boards", "images");
 
 /** Where boards are looked for: `./boards`, the folders of LOCKSTEP_BOARDS_PATH, the package's own. */
 export function boardDirs(search: BoardSearch): readonly string[] {
@@ -139,6 +140,17 @@ export async function missingFiles(file: string, search: BoardSearch): Promise<B
   return missing;
 }
 
+/** A problem that was found outside of loading, at the place where a board's files say `at`. */
+export async function boardFileProblem(
+  file: string,
+  search: BoardSearch,
+  at: DataPath,
+  message: string,
+  next?: string,
+): Promise<BoardFileProblem> {
+  return (await examine(file, search)).place(at, message, next);
+}
+
 function fileOf(ref: string | SecretRef | undefined): string | undefined {
   return typeof ref === "object" && "file" in ref ? ref.file : undefined;
 }
@@ -196,7 +208,26 @@ async function examine(file: string, search: BoardSearch): Promise<Examined> {
   const config = convert(merged(unit, type), name, file, (at, message, next) => {
     problems.push(place(at, message, next));
   });
+  if (config.image !== undefined) {
+    const known = await foldersIn(RECIPES);
+    if (!known.includes(config.image)) {
+      const guess = didYouMean(config.image, known);
+      const message = `there is no reference image "${config.image}"`;
+      problems.push(
+        place(
+          ["image"],
+          guess === undefined ? message : `${message}; ${guess}`,
+          `Known images: ${known.join(", ")}. Files of your own stand under \`images\`.`,
+        ),
+      );
+    }
+  }
   return { config, problems, place };
+}
+
+async function foldersIn(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
 }
 
 function resolved({ file, data }: Source): RawBoard {
@@ -239,7 +270,7 @@ async function readType(
   } catch (error) {
     if (!(error instanceof BoardFileError)) throw error;
     problems.push(
-      unit.problem(["type"], `the type file ${error.where ?? wanted} ${error.message}`),
+      unit.problem(["type"], `the type file ${error.where ?? wanted}: ${error.message}`),
     );
   }
   return undefined;

@@ -73,7 +73,22 @@ test("a check names images that are missing, which is no mistake of the file", a
   write("a.yaml", "type: qemu-virt\nimages: { bios: fw.bin }\n");
   const { code, stdout } = await lockstep(["boards", "check", "a"], { cwd });
   expect(code).toBe(0);
-  expect(stdout.toString()).toMatch(/^boards\/a\.yaml:2:17: missing: .*fw\.bin: no such file/);
+  expect(stdout.toString()).toMatch(
+    /^boards\/a\.yaml:2:17: missing: .*fw\.bin: no such file.*\na: ok, but 1 file is missing\n$/,
+  );
+});
+
+test("a suite or an exclusion that xtest does not have is a mistake", async () => {
+  write(
+    "a.yaml",
+    "type: qemu-virt\nimages: { bios: fw.bin }\nxtest: { suites: [regresion], exclude: [regression_100] }\n",
+  );
+  const { code, stdout } = await lockstep(["boards", "check", "a"], { cwd });
+  expect(code).toBe(2);
+  expect(stdout.toString().split("\n").slice(0, 2)).toEqual([
+    expect.stringMatching(/^boards\/a\.yaml:3:19: error: .*did you mean "regression"\?/),
+    expect.stringMatching(/^boards\/a\.yaml:3:41: error: .*no case "regression_100".*full id/),
+  ]);
 });
 
 test.each(["emulated", "qemu-virt"])(

@@ -131,8 +131,12 @@ async function checkCommand(
   for (const name of names) {
     const file = await findBoardFile(name, context);
     const found = await checkBoardFile(file, context);
+    if (found.length === 0) {
+      const { selectionProblems } = await import("../run-loop/xtest-list.ts");
+      found.push(...(await selectionProblems(await loadBoard(file, context), context)));
+      missing.push(...(await missingFiles(file, context)));
+    }
     problems.push(...found);
-    if (found.length === 0) missing.push(...(await missingFiles(file, context)));
   }
   if (options.json === true) {
     context.out(`${JSON.stringify({ problems, missing }, undefined, 2)}\n`);
@@ -140,7 +144,11 @@ async function checkCommand(
     const style = context.style.out;
     for (const problem of problems) context.out(describe(context, problem, style.red("error")));
     for (const problem of missing) context.out(describe(context, problem, style.yellow("missing")));
-    if (problems.length === 0) context.out(`${names.join(", ")}: ok\n`);
+    if (problems.length === 0) {
+      const files =
+        missing.length === 1 ? "1 file is missing" : `${missing.length} files are missing`;
+      context.out(`${names.join(", ")}: ok${missing.length === 0 ? "" : `, but ${files}`}\n`);
+    }
   }
   if (problems.length > 0) context.setExit(EXIT.usage);
 }

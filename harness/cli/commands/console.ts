@@ -32,7 +32,8 @@ export const build: CommandBuilder = (context) => {
     .description(
       "Show a board's console live and type on it; Ctrl-] ends it. A QEMU board is started and " +
         "ends with the command; hardware is left as it is unless --to moves it, and as its on_exit " +
-        "says at the end. Where stdin is not a terminal, it is typed on the console as it comes.",
+        "says at the end. Where stdin is not a terminal, it is typed on the console as it comes, once " +
+        "the board is there.",
     )
     .argument("[board]", "the board (default: LOCKSTEP_BOARD)")
     .addOption(
@@ -66,9 +67,13 @@ async function showConsole(context: CliContext, name: string, flags: ConsoleFlag
     try {
       if (raw) stdin.setRawMode?.(true);
       context.err(`${config.name}: ${shown.join(", ")} console${raw ? "; Ctrl-] ends it" : ""}`);
-      closers.push(typing(context, board, end));
       closers.push(watchEnd(context, board, end));
+      let started = false;
+      // A person may type, and end it, while the board starts; what is piped in waits until then.
+      if (stdin.isTTY === true) closers.push(typing(context, board, end, () => started));
       await start(context, board, config, flags.to, end.signal);
+      started = true;
+      if (stdin.isTTY !== true) closers.push(typing(context, board, end, () => started));
       await ended(end.signal, context.abort);
     } finally {
       for (const close of closers) close();
@@ -110,11 +115,16 @@ async function start(
   }
 }
 
-/** Passes what is typed on to the board until Ctrl-]. */
-function typing(context: CliContext, board: LiveBoard, end: AbortController): () => void {
+/** Passes what is typed on to the board until Ctrl-]. Keys that come before its console is open are lost. */
+function typing(
+  context: CliContext,
+  board: LiveBoard,
+  end: AbortController,
+  started: () => boolean,
+): () => void {
   const { stdin } = context.streams;
   const fail = (error: unknown): void => {
-    end.abort(error);
+    if (started()) end.abort(error);
   };
   const onData = (chunk: Buffer): void => {
     const escape = stdin.isTTY === true ? chunk.indexOf(ESCAPE) : -1;

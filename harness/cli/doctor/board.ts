@@ -40,7 +40,12 @@ export async function checkBoardFiles(context: CliContext): Promise<Check[]> {
 /** Everything that one board needs of this host, apart from QEMU. */
 export async function checkBoard(config: BoardConfig, context: CliContext): Promise<Check[]> {
   const checks: Check[] = [ok("board file", config.file)];
-  for (const problem of await missingFiles(config.file, context)) {
+  const { selectionProblems } = await import("../run-loop/xtest-list.ts");
+  const problems = [
+    ...(await missingFiles(config.file, context)),
+    ...(await selectionProblems(config, context)),
+  ];
+  for (const problem of problems) {
     const { where, message, next } = boardFileError(problem);
     checks.push(
       bad("file", `${where ?? ""}: ${message}`, next ?? "Correct the board file.", EXIT.usage),

@@ -35,8 +35,11 @@ export async function checkQemu(
   const install = "sudo apt-get install --yes --no-install-recommends qemu-system-arm";
   const version = await ask(binary, ["--version"], env);
   if (version.code !== undefined) {
-    const why = version.code === "EACCES" ? "may not be run by you" : "is not installed";
-    return [lacking(needed, "QEMU", `${binary} ${why}`, install)];
+    const isPath = binary.includes("/");
+    const absent = isPath ? "is not there" : "is not installed";
+    const why = version.code === "EACCES" ? "may not be run by you" : absent;
+    const mend = isPath ? "Build it, or correct `qemu.binary`." : install;
+    return [lacking(needed, "QEMU", `${binary} ${why}`, mend)];
   }
   const [, text = "", major = "0", minor = "0"] =
     /version ((\d+)\.(\d+)\S*)/.exec(version.text) ?? [];

@@ -6,7 +6,7 @@ import {
   messageOf,
   TargetCrashError,
 } from "../../base/index.ts";
-import type { BoardConfig } from "../../board/index.ts";
+import { type BoardConfig, boardFileError } from "../../board/index.ts";
 import { findPrepared, type PreparedImage, prepareImage } from "../../images/index.ts";
 import { loadScenario } from "../../platform/index.ts";
 import type { CaseResult, SuiteSetup } from "../../run/index.ts";
@@ -17,7 +17,7 @@ import { boardFacts } from "./facts.ts";
 import { observerFor } from "./observer.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
-import { expectedOn, wantedCases } from "./xtest-list.ts";
+import { expectedOn, selectionProblems, wantedCases } from "./xtest-list.ts";
 
 const XTEST = "xtest";
 const OPTEE_PACKAGE = "optee-os";
@@ -25,10 +25,13 @@ const OPTEE_PACKAGE = "optee-os";
 /** Runs the suites on a real board: prepare, open, boot, run, leave as the board file says. */
 export async function runBoard(config: BoardConfig, session: RunSession): Promise<void> {
   const prepared = await ensurePrepared(config, session);
+  // Before the image was made, its xtest was not known.
+  const [problem, ...more] = await selectionProblems(config, session.context);
+  if (problem !== undefined) throw boardFileError(problem, more.length);
   const { list: expected, exact } = await expectedOn(prepared);
-  const wanted = session.plan.suites.includes(XTEST)
+  const { run: wanted, excluded } = session.plan.suites.includes(XTEST)
     ? wantedCases(expected, config, session.plan.filter)
-    : [];
+    : { run: [], excluded: [] };
   const setup: SuiteSetup = {
     board: { name: config.name, type: config.type, platform: config.platform },
     filter: session.plan.filter,
@@ -40,15 +43,26 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     session.writer.event({ type: "warning", target: config.name, text });
   }
   session.recordFacts(await boardFacts(config, undefined, prepared));
+  for (const { id, title } of excluded) {
+    session.writer.result({
+      target: config.name,
+      suite: XTEST,
+      id: `xtest.${id}`,
+      title,
+      status: "skip",
+      reason: "excluded by the board file",
+    });
+  }
   if (wanted.length === 0) {
     // Only scenarios: what they need of this board is known without switching it on.
     await runOn(config, session, setup, undefined, expected);
     return;
   }
-  const opened = await openBoardForCli(config, session.context, {
-    observer: observerFor(config.name, session.writer),
-  });
+  let opened: OpenedBoard | undefined;
   try {
+    opened = await openBoardForCli(config, session.context, {
+      observer: observerFor(config.name, session.writer),
+    });
     await boot(opened, session);
     session.recordFacts(await boardFacts(config, opened.board, prepared));
     // Debian's OP-TEE prints "Unknown_4.5"; the image's manifest knows better.
@@ -57,8 +71,10 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     if (!session.abort.aborted) missAll(config, session, setup, error);
     throw error;
   } finally {
-    session.recordFacts(await boardFacts(config, opened.board, prepared));
-    await opened.close();
+    if (opened !== undefined) {
+      session.recordFacts(await boardFacts(config, opened.board, prepared));
+      await opened.close();
+    }
   }
 }
 
@@ -101,6 +117,8 @@ async function runOn(
   expected: ExpectedList,
   optee?: string,
 ): Promise<void> {
+  const suites = config.xtest?.suites ?? [...new Set(expected.cases.map(({ suite }) => suite))];
+  const whole = expected.cases.filter(({ suite }) => suites.includes(suite)).length;
   const target = new BoardTarget(
     config,
     async (outcome) => {
@@ -109,9 +127,8 @@ async function runOn(
         opened.board,
         {
           level: config.xtest?.level ?? 0,
-          suites: config.xtest?.suites ?? [...new Set(expected.cases.map(({ suite }) => suite))],
-          ...(session.plan.filter.patterns.length > 0 && { only: setup.xtest.map(({ id }) => id) }),
-          exclude: config.xtest?.exclude ?? [],
+          suites,
+          ...(setup.xtest.length < whole && { only: setup.xtest.map(({ id }) => id) }),
         },
         {
           sink: session.writer,

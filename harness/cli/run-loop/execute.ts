@@ -15,7 +15,7 @@ import {
 } from "../../run/index.ts";
 import type { CliContext } from "../context.ts";
 import { runDocument } from "./document.ts";
-import { EMULATED, planRun, type RunPlan } from "./plan.ts";
+import { planRun, type RunPlan } from "./plan.ts";
 import { type BoardRunner, RunSession } from "./session.ts";
 
 export interface RunFlags {
@@ -90,7 +90,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
 
 function runnerOf(config: BoardConfig): BoardRunner {
   return async (board, session) => {
-    if (config.name === EMULATED) {
+    if (config.platform === "emulated") {
       const { runEmulated } = await import("./emulated-run.ts");
       await runEmulated(board, session);
       return;

@@ -1,8 +1,9 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
-import { type BoardConfig, loadBoard } from "../../board/index.ts";
+import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
 import type { CaseFilter } from "../../run/index.ts";
+import { selectionProblems } from "./xtest-list.ts";
 
 /** The platform that always runs: the column that every board is held against. */
 export const EMULATED = "emulated";
@@ -33,15 +34,41 @@ export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Prom
     });
   }
   const patterns = options.filters.map(checkedPattern);
-  const names = options.boards.filter((name) => name !== EMULATED);
-  const boards: BoardConfig[] = [];
-  for (const name of [EMULATED, ...new Set(names)]) boards.push(await loadBoard(name, { env }));
   return {
-    boards,
+    boards: await checkedBoards(options.boards, env),
     suites: options.suites.length > 0 ? [...new Set(options.suites)] : available,
     filter: { patterns },
     retries: options.retries,
   };
+}
+
+/**
+ * The emulated platform and the boards named, each once, with everything there that their files
+ * name: a run of an hour must not find out at its end.
+ */
+async function checkedBoards(
+  names: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<readonly BoardConfig[]> {
+  const boards = new Map<string, BoardConfig>();
+  for (const name of [EMULATED, ...names]) {
+    const config = await loadBoard(name, { env });
+    const other = boards.get(config.name);
+    if (other?.file === config.file) continue;
+    if (other !== undefined) {
+      throw new UsageError(`two boards of this run are called ${config.name}`, {
+        seen: `${other.file} and ${config.file}`,
+        next: "A board's name is that of its file; rename one.",
+      });
+    }
+    boards.set(config.name, config);
+    if (config.platform === "emulated") continue;
+    const problems = await missingFiles(config.file, { env });
+    problems.push(...(await selectionProblems(config, { env })));
+    const [first, ...more] = problems;
+    if (first !== undefined) throw boardFileError(first, more.length);
+  }
+  return [...boards.values()];
 }
 
 /** The subjects under `suites/` that hold test files, sorted. */

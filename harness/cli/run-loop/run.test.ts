@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "@jest/globals";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { BundleReader } from "../../run/index.ts";
 import { lockstep, runProgram, LOCKSTEP, temporaryFolder } from "../testing/run-cli.ts";
@@ -80,6 +80,46 @@ test.each([
   },
   60_000,
 );
+
+test("a board that names what is not there is refused before anything is created", async () => {
+  const cwd = folder();
+  mkdirSync(path.join(cwd, "boards"));
+  const run = async (text: string): Promise<readonly [number | null, string]> => {
+    writeFileSync(path.join(cwd, "boards", "b.yaml"), `type: qemu-virt\n${text}\n`);
+    const { code, stderr } = await lockstep(["run", "--board", "b"], { cwd });
+    return [code, stderr];
+  };
+  const image = await run("images: { bios: none.bin }");
+  expect(image).toEqual([2, expect.stringMatching(/b\.yaml:2:17: .*none\.bin: no such file/)]);
+  writeFileSync(path.join(cwd, "boards", "fw.bin"), "firmware");
+  const exclude = await run("images: { bios: fw.bin }\nxtest: { exclude: ['1004'] }");
+  expect(exclude).toEqual([2, expect.stringMatching(/b\.yaml:3:20: xtest .* has no case "1004"/)]);
+  expect(readdirSync(cwd)).toEqual(["boards"]);
+}, 60_000);
+
+test("two boards of one name cannot be told apart and are refused", async () => {
+  const cwd = folder();
+  for (const dir of ["boards", "other"]) {
+    mkdirSync(path.join(cwd, dir));
+    writeFileSync(path.join(cwd, dir, "twin.yaml"), "type: emulated\n");
+  }
+  const args = ["run", "--board", "twin", "--board", "other/twin.yaml"];
+  const { code, stderr } = await lockstep(args, { cwd });
+  expect([code, stderr]).toEqual([2, expect.stringContaining("two boards of this run are called")]);
+}, 60_000);
+
+test("a board file of the emulated type runs as the emulated platform does", async () => {
+  const cwd = folder();
+  mkdirSync(path.join(cwd, "boards"));
+  writeFileSync(path.join(cwd, "boards", "mine.yaml"), "type: emulated\n");
+  const result = await lockstep(["run", "--board", "mine", ...ONE, "--json"], { cwd });
+  expect(result.code).toBe(0);
+  const { cases } = JSON.parse(result.stdout.toString()) as Document;
+  expect(cases.map(({ target, status }) => [target, status])).toEqual([
+    ["emulated", "pass"],
+    ["mine", "pass"],
+  ]);
+}, 60_000);
 
 test("a folder that holds something else is not written to", async () => {
   const out = folder();

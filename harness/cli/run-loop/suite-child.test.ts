@@ -38,6 +38,7 @@ async function runXtestSuite(
   ids: readonly string[],
   xtest: (id: string) => Promise<XtestOutcome>,
   patterns: readonly string[] = [],
+  abort: AbortSignal = new AbortController().signal,
 ): Promise<{ sink: CollectingSink; cases: number }> {
   const sink = new CollectingSink();
   const cases = await runSuites({
@@ -53,7 +54,7 @@ async function runXtestSuite(
     offsets: () => ({}),
     clausesOf: async () => [],
     progress: silentProgress,
-    abort: new AbortController().signal,
+    abort,
   });
   return { sink, cases };
 }
@@ -97,4 +98,20 @@ test("what a target throws makes the case an error with its message", async () =
     throw new Error("the board did not come back");
   });
   expect(sink.results[0]).toMatchObject({ status: "error", reason: "the board did not come back" });
+}, 60_000);
+
+test("an interrupt with answers on their way to Jest is an interrupt and no defect", async () => {
+  const stop = new AbortController();
+  const ids = Array.from({ length: 60 }, (_, i) => `regression_${1000 + i}`);
+  // All of them end at the moment of the interrupt, as they do on a board.
+  const run = runXtestSuite(
+    ids,
+    async (id) => {
+      stop.abort();
+      return outcome(id, { status: "miss" });
+    },
+    [],
+    stop.signal,
+  );
+  await expect(run).rejects.toThrow("the suites on b were stopped");
 }, 60_000);

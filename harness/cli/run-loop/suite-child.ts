@@ -91,7 +91,8 @@ class SuiteChild {
     child.stdout.on("data", collect);
     child.stderr.on("data", collect);
     this.#send = (message) => {
-      if (child.connected) child.send(message);
+      // Jest may be gone by now, stopped or dead: its own end tells that, not a failed answer.
+      if (child.connected) child.send(message, () => {});
     };
     child.on("message", (message: unknown) => this.#onMessage(message as FromSuite));
     const result = await child;
