@@ -15,7 +15,8 @@ export interface SummaryOptions {
 
 const COLORS = { good: 32, bad: 31, open: 33, dim: 2, bold: 1 } as const;
 const SHOWN = 100;
-const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail"]);
+/** Not told case by case. */
+const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail", "miss"]);
 
 /**
  * The end of `lockstep run` on a terminal: the verdict, counts for each target and suite, totals of
@@ -45,6 +46,7 @@ export function renderSummary(
     for (const one of bad.slice(0, SHOWN)) out.push(...describeCase(one, paint));
     if (bad.length > SHOWN) out.push(`  and ${bad.length - SHOWN} more, in the report`);
   }
+  out.push(...grouped(reader.results.cases, "miss", "Never seen", paint));
   out.push(...grouped(reader.results.cases, "xfail", "Known divergences", paint));
   out.push(...grouped(reader.results.cases, "skip", "Skipped", paint));
   for (const problem of reader.info.problems)
@@ -62,7 +64,7 @@ function describeCase(one: CaseResult, paint: Paint): string[] {
   const where = one.where === undefined ? "" : ` (${one.where})`;
   const reason = oneLine(printable(one.reason ?? "")).slice(0, 400);
   return [
-    `  ${paint(one.status === "miss" ? "open" : "bad", status)}  ${one.target}  ${one.id}`,
+    `  ${paint("bad", status)}  ${one.target}  ${one.id}`,
     ...(reason === "" ? [] : [`      ${reason}${where}`]),
   ];
 }

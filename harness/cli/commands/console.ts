@@ -148,8 +148,9 @@ function watchEnd(context: CliContext, board: LiveBoard, end: AbortController): 
   };
   stdout.on("error", onGone);
   const off = board.onIncident(({ kind, what }) => {
-    context.err(`\r\nlockstep: ${what}\r`);
+    // Who sits at the console sees panics and resets there, and may have asked for them.
     if (kind !== "lost") return;
+    context.err(`\r\nlockstep: ${what}\r`);
     end.abort(new InfrastructureError(`the console is gone: ${what}`));
   });
   return () => {
