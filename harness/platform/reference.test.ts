@@ -1,5 +1,5 @@
-import { expect, test } from "@jest/globals";
-import { mkdtemp, mkdir, writeFile } from "node:fs/promises";
+import { afterEach, expect, test } from "@jest/globals";
+import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { BoardConfig } from "../board/index.ts";
@@ -21,8 +21,14 @@ const board = (conduits: BoardConfig["conduits"]): BoardConfig => ({
   characterDelayMs: 0,
 });
 
+const roots: string[] = [];
+afterEach(async () => {
+  for (const root of roots.splice(0)) await rm(root, { recursive: true });
+});
+
 async function packageWith(file: string, source: string): Promise<string> {
   const root = await mkdtemp(path.join(tmpdir(), "lockstep-reference-"));
+  roots.push(root);
   await mkdir(path.join(root, "dist", "suites", "demo"), { recursive: true });
   await writeFile(path.join(root, "package.json"), JSON.stringify({ type: "module" }));
   await writeFile(path.join(root, "dist", "suites", "demo", `${file}.scenario.js`), source);
