@@ -71,7 +71,11 @@ export function analysisText(
     expected === undefined
       ? "no expected cases: what is missing cannot be told"
       : `expected cases of xtest ${expected.xtest}${assumed ? ", assumed because they fit" : ""}`;
-  const place = board === undefined ? "no board named" : `board ${board}, OP-TEE ${optee ?? "?"}`;
+  const version =
+    optee === undefined
+      ? "whose OP-TEE the log does not show (--optee names it)"
+      : `OP-TEE ${optee}`;
+  const place = board === undefined ? "no board named" : `board ${board}, ${version}`;
   const counts = Object.entries(countStatuses(summary.cases.map((one) => one.status)));
   lines.push(
     `${list}; ${place}`,

@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { messageOf, UsageError } from "../base/index.ts";
+import { errorCode, messageOf, UsageError } from "../base/index.ts";
 import type { Results } from "../run/index.ts";
 import { bundledVersions, loadExpected } from "./expected/load.ts";
 import type { ExpectedList } from "./expected/model.ts";
@@ -65,6 +65,12 @@ export async function analyseLog(
   };
 }
 
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  EISDIR: "a folder",
+  EACCES: "it may not be read by you",
+};
+
 /** The bytes of a file, or of `stdin` for `-`. Reading errors become UsageError. */
 export async function* readLog(
   file: string,
@@ -77,7 +83,7 @@ export async function* readLog(
   } catch (error) {
     throw new UsageError("cannot read the log", {
       where: file,
-      seen: messageOf(error),
+      seen: REASONS[errorCode(error) ?? ""] ?? messageOf(error),
       next: "Give a readable file, or - for standard input",
       cause: error,
     });

@@ -130,6 +130,8 @@ function ticks(end: number): number[] {
 
 const LONGEST = 10;
 const STAGES_SHOWN = 24;
+/** Characters that fit beside the bars. */
+const LABEL = 44;
 const CHART_LEFT = 310;
 const CHART_BAR = 680;
 
@@ -176,7 +178,7 @@ function barChart(
     const end = CHART_LEFT + ms * unit;
     const note = remark === "" ? duration(ms) : `${duration(ms)} · ${remark.slice(0, 30)}`;
     return (
-      `<text class="label" x="${CHART_LEFT - 10}" y="${y + 15}" text-anchor="end">${e(name.slice(-44))}</text>` +
+      `<text class="label" x="${CHART_LEFT - 10}" y="${y + 15}" text-anchor="end">${e(name.length > LABEL ? `${name.slice(0, LABEL - 1)}…` : name)}</text>` +
       `<rect class="${css}" x="${CHART_LEFT}" y="${y + 3}" width="${Math.max(1, ms * unit).toFixed(1)}" height="15" rx="2"/>` +
       `<text x="${(end + 6).toFixed(1)}" y="${y + 15}">${e(note)}</text>`
     );

@@ -172,6 +172,23 @@ test("a raw log is held against the board that ran what it shows, and against th
   expect(compareRuns(log, bundle)).toMatchObject({ newCases: [], missing: [], exitCode: 0 });
 });
 
+test("of two boards that have as much in common with a log, the emulated one is not meant", () => {
+  const emulated = { ...FACTS, board: "emulated", platform: "emulated" as const };
+  const cases = [one("xtest.1", "pass", { target: "emulated" }), one("xtest.1", "pass")];
+  const bundle = { ...side(cases), facts: [emulated, FACTS] };
+  const log = side([one("xtest.1", "pass", { target: "log" })], {}, { facts: [], only: "xtest" });
+  expect(compareRuns(bundle, log).targets).toMatchObject([{ before: "b", after: "log" }]);
+});
+
+test("what was wrong with a run as a whole is fixed where a run has nothing of it, and lost where none was", () => {
+  const run = one("xtest.run", "error", { suite: "xtest" });
+  const before = side([one("xtest.1", "pass", { suite: "xtest" }), run]);
+  const good = compareRuns(before, side([one("xtest.1", "pass", { suite: "xtest" })]));
+  expect([ids(good.fixed), good.exitCode]).toEqual([["xtest.run"], 0]);
+  const none = compareRuns(before, side([one("smc-abi.1", "pass", { suite: "smc-abi" })]));
+  expect(ids(none.missing)).toEqual(["xtest.1", "xtest.run"]);
+});
+
 test("an incomplete side is named, and cases out of scope are left out", () => {
   const comparison = compareRuns(
     side([one("a", "pass"), one("b", "pass")], {}, { label: "A", incomplete: true }),

@@ -89,7 +89,7 @@ export function compareRuns(
     const others = now.get(partner.get(target) ?? "");
     for (const a of cases.values()) {
       const b = others?.get(a.id);
-      const changes = b === undefined ? [gone(a)] : caseChanges(a, b);
+      const changes = b === undefined ? [gone(a, others)] : caseChanges(a, b);
       for (const [kind, change] of changes) found[kind].push(change);
       if (changes.length === 0) unchanged += 1;
     }
@@ -130,7 +130,10 @@ function narrowed(side: CompareSide, other: CompareSide): readonly CaseResult[] 
     const verdict = known.has(one.id) && one.status !== "skip" ? 1 : 0;
     common.set(one.target, (common.get(one.target) ?? 0) + verdict);
   }
-  const [best] = [...common].toSorted(([, p], [, q]) => q - p)[0] ?? [];
+  // A log comes from a real board: of two that have as much in common it is that one's.
+  const isReal = (target: string): number =>
+    sheetOf(side, target)?.platform === "emulated" ? 0 : 1;
+  const [best] = [...common].toSorted(([a, p], [b, q]) => q - p || isReal(b) - isReal(a))[0] ?? [];
   return cases.filter((one) => one.target === best && one.suite === other.only);
 }
 
@@ -215,15 +218,26 @@ function notes(before: CompareSide, after: CompareSide, pairs: readonly TargetPa
   return out;
 }
 
-function gone(a: CaseResult): [Kind, CaseChange] {
+function gone(
+  a: CaseResult,
+  others: ReadonlyMap<string, CaseResult> | undefined,
+): [Kind, CaseChange] {
   const loss = {
     target: a.target,
     id: a.id,
     before: a.status,
     ...reason("reasonBefore", a.reason),
   };
+  if (a.id === `${a.suite}.run` && ranSuite(others, a.suite)) return ["fixed", loss];
   // What never was seen cannot get lost; a skip that is gone took no verdict with it.
   return [a.status === "miss" || a.status === "skip" ? "changed" : "missing", loss];
+}
+
+/** `<suite>.run` tells what is wrong with a run as a whole, and is absent where nothing is. */
+function ranSuite(cases: ReadonlyMap<string, CaseResult> | undefined, suite: string): boolean {
+  return [...(cases?.values() ?? [])].some(
+    (one) => one.suite === suite && (BAD.has(one.status) || GOOD.has(one.status)),
+  );
 }
 
 function caseChanges(a: CaseResult, b: CaseResult): [Kind, CaseChange][] {
