@@ -26,7 +26,6 @@ Environment (options beat it):
   LOCKSTEP_BOARD           the board where none is named
   LOCKSTEP_BOARDS_PATH     more folders with board files, separated by ":"
   LOCKSTEP_OUT             where \`run\` puts its bundles
-  LOCKSTEP_SEED            the seed of \`run\` where --seed is not given
   LOCKSTEP_SEED            the seed of everything in \`run\` that uses chance
   LOCKSTEP_CACHE           where prepared images are kept (else $XDG_CACHE_HOME/lockstep)
   LOCKSTEP_DEBIAN_MIRROR   where \`prepare\` gets Debian packages

@@ -1,4 +1,4 @@
-import type { BundleReader, FactsSheet, Timeline } from "../../harness/run/index.ts";
+import type { BundleReader, CaseResult, FactsSheet, Timeline } from "../../harness/run/index.ts";
 import { STATUSES } from "../../harness/run/index.ts";
 import { bySuite } from "../group.ts";
 import { countStatuses, describeCounts, verdictOf } from "../verdict.ts";
@@ -52,21 +52,38 @@ function utc(iso: string): string {
 const QUIET = new Set(["pass", "skip", "xfail"]);
 const ATTENTION_SHOWN = 200;
 
-/** Everything that did not pass, each with its reason and a link to its row. Empty when there is none. */
-export function attentionSection(reader: BundleReader): string {
+/**
+ * Everything that did not pass, with its reason and a link to its row; what ended the same way for
+ * the same reason stands together. Empty when there is none.
+ */
+export function attentionSection(reader: Pick<BundleReader, "results">): string {
   const bad = reader.results.cases.filter((one) => !QUIET.has(one.status));
   if (bad.length === 0) return "";
-  const items = bad.slice(0, ATTENTION_SHOWN).map((one) => {
-    const where = one.where === undefined ? "" : ` <code>${e(one.where)}</code>`;
-    const link = `#case=${encodeURIComponent(one.id)}`;
-    return (
-      `<li>${chip(one.status)} <a href="${a(link)}"><b>${e(one.id)}</b></a> on ${e(one.target)}${one.infrastructure === true ? " · infrastructure" : ""}` +
-      `${where}<div class="reason s-${one.status}">${e((one.reason ?? "").slice(0, 1000))}</div></li>`
-    );
-  });
-  const more = bad.length - items.length;
+  const groups = new Map<string, CaseResult[]>();
+  for (const one of bad.slice(0, ATTENTION_SHOWN)) {
+    const { target, status, reason, where, infrastructure } = one;
+    const key = JSON.stringify([target, status, reason, where, infrastructure]);
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  const items = [...groups.values()].map((list) => attentionItem(list));
+  const more = bad.length - ATTENTION_SHOWN;
   const rest = more > 0 ? `<p>and ${more} more in the table below</p>` : "";
   return `<section id="attention" class="attention"><h2>Needs attention</h2><ul>${items.join("")}</ul>${rest}</section>`;
+}
+
+function attentionItem(list: readonly CaseResult[]): string {
+  const [one] = list;
+  if (one === undefined) return "";
+  const where = one.where === undefined ? "" : ` <code>${e(one.where)}</code>`;
+  const links = list.map(({ id }) => {
+    const link = `#case=${encodeURIComponent(id)}`;
+    return `<a href="${a(link)}"><b>${e(id)}</b></a>`;
+  });
+  const times = list.length === 1 ? "" : ` ${list.length} ×`;
+  return (
+    `<li>${chip(one.status)}${times} ${links.join(", ")} on ${e(one.target)}${one.infrastructure === true ? " · infrastructure" : ""}` +
+    `${where}<div class="reason s-${one.status}">${e((one.reason ?? "").slice(0, 1000))}</div></li>`
+  );
 }
 
 /** Counts for each target and suite, and what xtest's runs came to as a whole. */

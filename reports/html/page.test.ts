@@ -6,10 +6,11 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../../harness/base/index.ts";
-import { BundleReader, BundleWriter } from "../../harness/run/index.ts";
+import { type CaseResult, BundleReader, BundleWriter } from "../../harness/run/index.ts";
 import { renderFormats } from "../render.ts";
 import { writeSampleBundle } from "../testing/sample-bundle.ts";
 import { duration, naturalCompare } from "./markup.ts";
+import { attentionSection } from "./overview.ts";
 
 // Real files and processes on a machine that may be busy with boards.
 jest.setTimeout(120_000);
@@ -83,6 +84,10 @@ async function attack(): Promise<string> {
   return await page(dir);
 }
 
+function missed(id: string, reason: string): CaseResult {
+  return { target: "b", suite: "xtest", id, title: id, status: "miss", reason };
+}
+
 describe("the page", () => {
   test("is one file: nothing is loaded, and only its own script may run", async () => {
     const html = readFileSync(await sample("static"), "utf8");
@@ -107,6 +112,19 @@ describe("the page", () => {
     expect(html).toMatch(/<th scope="col">emulated<\/th><th scope="col">qemu-virt<\/th>/);
     expect(html).toContain("39397 subtests (recorded range 39300 to 39500)");
     expect(html).toContain("<svg");
+  });
+
+  test("says once what many cases of one board share, with a link to each", () => {
+    const cases = [
+      missed("x.1", "interrupted"),
+      missed("x.2", "crashed"),
+      missed("x.3", "interrupted"),
+    ];
+    const html = attentionSection({ results: { format: 1, cases } });
+    expect(html.match(/<li>/g)).toHaveLength(2);
+    expect(html).toContain(
+      '2 × <a href="#case=x.1"><b>x.1</b></a>, <a href="#case=x.3"><b>x.3</b></a> on b<div class="reason s-miss">interrupted</div>',
+    );
   });
 
   test("holds no markup of anybody else's, whatever a board printed or a file said", async () => {
