@@ -179,3 +179,37 @@ describe("an interrupt", () => {
     expect(powerLog()).toEqual(["stopping"]);
   });
 });
+
+/** Runs xtest on a board that says nothing and whose power does `on`, with two retries. */
+async function runOnce(on: string) {
+  const pty = await desk.hardware();
+  desk.board(
+    "desk",
+    `type: desk
+consoles: { normal: { device: ${pty.device} } }
+boot: { bootloader: { timeout: 300ms }, linux: { timeout: 300ms }, tee_ready: { command: "true" } }
+power: { driver: command, on: "echo on >> power.log; ${on}", off: echo off >> power.log, settle: 0ms }
+`,
+  );
+  const one = ["--suite", "xtest", "--filter", "regression_1001$", "--out", "out", "--json"];
+  const result = await desk.run(["run", "--board", "desk", "--retries", "2", ...one]);
+  const { cases } = JSON.parse(result.stdout.toString()) as {
+    cases: { target: string; status: string }[];
+  };
+  const statuses = cases.filter(({ target }) => target === "desk").map(({ status }) => status);
+  return { ...result, statuses, switchedOn: powerLog().filter((word) => word === "on").length };
+}
+
+describe("run --retries", () => {
+  onPty(`boots again where the lab failed, so often and no more${because}`, async () => {
+    const { code, stderr, statuses, switchedOn } = await runOnce("exit 1");
+    expect([code, statuses, switchedOn]).toEqual([3, ["miss"], 3]);
+    expect(stderr.match(/boot \d failed and is tried again/g)).toHaveLength(2);
+  });
+
+  onPty(`does not boot again where the target did not answer in time${because}`, async () => {
+    const { code, stderr, statuses, switchedOn } = await runOnce("true");
+    expect([code, statuses, switchedOn]).toEqual([4, ["miss"], 1]);
+    expect(stderr).not.toContain("tried again");
+  });
+});

@@ -2,7 +2,12 @@ import { expect, test } from "@jest/globals";
 import { EXIT, InterruptedError, silentProgress, UsageError } from "../base/index.ts";
 import type { CaseResult } from "../run/index.ts";
 import { type ExpectedList, runXtest, type XtestSelection, type XtestSummary } from "./index.ts";
-import { CollectingSink, FakeBoard, type FakeBoardOptions } from "./testing/fake-board.ts";
+import {
+  CollectingSink,
+  FakeBoard,
+  type FakeBoardOptions,
+  type FaultPlan,
+} from "./testing/fake-board.ts";
 import { type FakeCase, fakeCase } from "./testing/fake-xtest.ts";
 
 const CASES: readonly FakeCase[] = [
@@ -50,6 +55,7 @@ async function run(
   options: Partial<FakeBoardOptions>,
   selection: XtestSelection = ALL,
   expected = listOf(CASES),
+  retries = 0,
 ): Promise<Ran> {
   const board = new FakeBoard({ cases: CASES, ...options });
   const sink = new CollectingSink();
@@ -59,6 +65,7 @@ async function run(
     progress: silentProgress,
     abort: new AbortController().signal,
     expected,
+    retries,
     timers: board.timers,
     onCase: (result) => live.push(result),
   });
@@ -243,6 +250,30 @@ test("a board that does not come back after the last case is still an infrastruc
   });
   expect(statuses).toEqual({ ...GOOD, pkcs11_1005: "crash", run: "error" });
   expect(summary.exitCode).toBe(EXIT.infrastructure);
+});
+
+const panicIn1004 = (): FaultPlan => ({ "regression_1004 start": [{ incident: PANIC }] });
+
+test("retries power a board that did not come back up again, and repeat no case", async () => {
+  const cases = CASES.map((one) => (one.id === "pkcs11_1004" ? fakeCase(one.id, "fail") : one));
+  const dead = { cases, deadAfter: 0, deadFor: 2 };
+  const { board, sink, statuses, summary } = await run(
+    { ...dead, faults: panicIn1004() },
+    ALL,
+    listOf(CASES),
+    2,
+  );
+  expect(board.recoveries).toBe(3);
+  expect(statuses).toEqual({ ...GOOD, regression_1004: "crash", pkcs11_1004: "fail" });
+  const starts = sink.events.flatMap((one) => (one.type === "case-start" ? [one.id] : []));
+  expect(starts).toHaveLength(CASES.length);
+  expect(new Set(starts).size).toBe(starts.length);
+  expect(sink.events.filter((one) => one.type === "warning")).toHaveLength(2);
+  expect(summary.exitCode).toBe(EXIT.crashed);
+
+  const tooFew = await run({ ...dead, faults: panicIn1004() }, ALL, listOf(CASES), 1);
+  expect(tooFew.summary.exitCode).toBe(EXIT.infrastructure);
+  expect(tooFew.statuses["pkcs11_1004"]).toBe("error");
 });
 
 test("a link that never works is an infrastructure error of every case", async () => {

@@ -180,7 +180,7 @@ class XtestRun {
 
   /** True once the board can run xtest; otherwise all that is pending has become `error`. */
   async #bringUp(down: boolean): Promise<boolean> {
-    const { progress, abort, retries = 0 } = this.#options;
+    const { progress, sink, abort, retries = 0 } = this.#options;
     let broken = down;
     for (let attempt = 0; !abort.aborted; attempt++) {
       const deadline = Deadline.after(this.#bootTimeoutMs(), "the board's way to tee-ready", {
@@ -195,7 +195,9 @@ class XtestRun {
         broken = true;
         const reason = `board ${down ? "did not come back" : "did not come up"}: ${messageOf(error)}`;
         if (attempt < retries) {
-          progress.warn(`${reason}; trying again`);
+          const text = `${reason}; trying again`;
+          progress.warn(text);
+          sink.event({ type: "warning", target: this.#board.config.name, text });
           continue;
         }
         this.#keeper.infrastructure(reason);

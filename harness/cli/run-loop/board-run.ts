@@ -1,5 +1,4 @@
 import {
-  DeadlineError,
   exitCodeOf,
   EXIT,
   InfrastructureError,
@@ -90,7 +89,7 @@ async function ensurePrepared(
   );
 }
 
-/** Boots to `tee-ready`; after an infrastructure error or a missed deadline, again as `--retries` says. */
+/** Boots to `tee-ready`; after an infrastructure error, and no other, again as `--retries` says. */
 async function boot(opened: OpenedBoard, session: RunSession): Promise<void> {
   const { board, config } = opened;
   for (let attempt = 0; ; attempt += 1) {
@@ -100,7 +99,7 @@ async function boot(opened: OpenedBoard, session: RunSession): Promise<void> {
       await board.transition("tee-ready", deadline);
       return;
     } catch (error) {
-      const again = error instanceof InfrastructureError || error instanceof DeadlineError;
+      const again = error instanceof InfrastructureError;
       if (!again || attempt >= session.plan.retries || session.abort.aborted) throw error;
       const text = `boot ${attempt + 1} failed and is tried again: ${messageOf(error)}`;
       session.context.progress.warn(`${config.name}: ${text}`);

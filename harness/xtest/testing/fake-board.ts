@@ -58,8 +58,10 @@ export interface FakeBoardOptions {
   readonly cases: readonly FakeCase[];
   readonly faults?: FaultPlan;
   readonly subtests?: number;
-  /** Calls of `recover` that fail, counted from the first. */
+  /** So many calls of `recover` succeed before others fail. */
   readonly deadAfter?: number;
+  /** So many calls of `recover` fail then; all where absent. */
+  readonly deadFor?: number;
   readonly startFails?: number;
   readonly over?: "ssh" | "console";
   readonly config?: Partial<BoardConfig>;
@@ -118,7 +120,9 @@ export class FakeBoard implements LiveBoard {
   }
   async recover(): Promise<void> {
     this.recoveries++;
-    if (this.recoveries > (this.#options.deadAfter ?? Number.POSITIVE_INFINITY)) {
+    const { deadAfter = Number.POSITIVE_INFINITY, deadFor = Number.POSITIVE_INFINITY } =
+      this.#options;
+    if (this.recoveries > deadAfter && this.recoveries <= deadAfter + deadFor) {
       this.state = "broken";
       throw new InfrastructureError("no answer on the console");
     }
