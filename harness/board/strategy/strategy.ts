@@ -1,6 +1,7 @@
 import {
   BoardFileError,
   type Deadline,
+  InfrastructureError,
   InterruptedError,
   LockstepError,
   type Progress,
@@ -226,9 +227,13 @@ export class BootStrategy {
     this.#parts.detector.enter(phase);
   }
 
+  /** Whatever still runs on the board ends now: its power goes. */
   #quiet(): void {
-    this.#mend();
-    this.#parts.detector.enter("idle");
+    const { config, consoles, detector, gate } = this.#parts;
+    detector.enter("idle");
+    const off = new InfrastructureError(`board ${config.name} was switched off`);
+    gate.fail(off);
+    for (const console of consoles.values()) console.condemn(off);
     this.#parts.shell?.reset();
     this.#parts.ssh?.close();
   }
