@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import {
   createReadStream,
+  existsSync,
   lstatSync,
   mkdtempSync,
   readdirSync,
@@ -53,7 +54,7 @@ export async function verifyBundle(reader: BundleReader, lockstep: string): Prom
       `reports were not made again: they are from lockstep ${info.lockstep}, this is ${lockstep}`,
     );
   } else if (info.state !== "running") {
-    await checkReports(reader, problems);
+    await checkReports(reader, problems, notes);
   }
   return { state: info.state, problems, notes };
 }
@@ -107,12 +108,21 @@ async function checkEvents(reader: BundleReader, problems: string[]): Promise<vo
   }
 }
 
-async function checkReports(reader: BundleReader, problems: string[]): Promise<void> {
+async function checkReports(
+  reader: BundleReader,
+  problems: string[],
+  notes: string[],
+): Promise<void> {
   const scratch = mkdtempSync(path.join(tmpdir(), "lockstep-verify-"));
   try {
     await renderAll(reader, scratch);
     for (const format of BUNDLE_FORMATS) {
       const name = REPORT_FILES[format];
+      // A run whose disk was full ends without them, and says that it is incomplete.
+      if (reader.info.state === "incomplete" && !existsSync(path.join(reader.dir, name))) {
+        notes.push(`${name} was not made; \`lockstep report\` makes it`);
+        continue;
+      }
       compare(path.join(reader.dir, name), path.join(scratch, name), name, problems);
     }
   } finally {

@@ -16,6 +16,8 @@ export interface Incident {
   /** The console and the line that showed it. */
   readonly stream: string;
   readonly line: string;
+  /** The link itself has gone: nothing can come from there any more. */
+  readonly gone?: true;
 }
 
 /** A board that this process owns: consoles drained from open to close, whoever listens. */

@@ -131,7 +131,13 @@ export async function openBoard(
 
   const devices = deviceConsoles(config, consoles, (stream, reason) => {
     if (detector.phase === "up")
-      onIncident({ kind: "lost", what: "the console device vanished", stream, line: reason });
+      onIncident({
+        kind: "lost",
+        what: "the console device vanished",
+        stream,
+        line: reason,
+        gone: true,
+      });
   });
   const closeAbort = (): void => {
     board?.close().catch((error: unknown) => {

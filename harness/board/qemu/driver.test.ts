@@ -149,6 +149,7 @@ withQemu(
     await expect(lost).resolves.toMatchObject({
       kind: "lost",
       what: "QEMU ended",
+      gone: true,
       line: expect.stringContaining("SIGKILL"),
     });
     const more = carried(consoles.get("normal"), (consoles.get("normal")?.offset ?? 0) + 65_536);

@@ -210,6 +210,7 @@ export class QemuDriver implements PowerProtocol {
       kind: "lost",
       what: "QEMU ended",
       stream: "qemu",
+      gone: true,
       line: exit.stderr === "" ? exit.how : `${exit.how}: ${exit.stderr}`,
     });
   }

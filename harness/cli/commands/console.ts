@@ -147,9 +147,9 @@ function watchEnd(context: CliContext, board: LiveBoard, end: AbortController): 
     end.abort();
   };
   stdout.on("error", onGone);
-  const off = board.onIncident(({ kind, what }) => {
-    // Who sits at the console sees panics and resets there, and may have asked for them.
-    if (kind !== "lost") return;
+  const off = board.onIncident(({ gone, what }) => {
+    // Who sits at the console sees panics, resets and logins there, and may have asked for them.
+    if (gone !== true) return;
     context.err(`\r\nlockstep: ${what}\r`);
     end.abort(new InfrastructureError(`the console is gone: ${what}`));
   });

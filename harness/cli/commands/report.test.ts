@@ -185,6 +185,20 @@ describe("lockstep report verify", () => {
     expect(readFileSync(path.join(dir, "report.html"), "utf8")).toContain("<h1>Incomplete</h1>");
   });
 
+  test("calls a bundle incomplete, not wrong, whose reports found no room on the disk", async () => {
+    const writer = await start();
+    const noRoom = writer.finish({
+      exitCode: 3,
+      render: () => Promise.reject(new Error("the disk is full")),
+    });
+    await expect(noRoom).rejects.toThrow("the disk is full");
+    const { code, stdout } = await lockstep(["report", "verify", "run"], { cwd: root });
+    expect([code, stdout.toString()]).toEqual([
+      6,
+      expect.stringMatching(/^note: the run was cut short\nnote: report\.html was not made/),
+    ]);
+  });
+
   test("leaves nothing behind but what was there", async () => {
     const before = readdirSync(dir);
     await lockstep(["report", "verify", dir]);
