@@ -215,6 +215,31 @@ describe("a board behind a serial device", () => {
     expect((await desk.run(["power", "status", "desk"])).code).toBe(0);
   });
 
+  needing(ptyReason)(
+    `that a run finds in use has every case told${because(ptyReason)}`,
+    async () => {
+      await desk.hardware();
+      const { other } = await whileInUse([
+        "run",
+        "--board",
+        "desk",
+        "--suite",
+        "xtest",
+        "--filter",
+        "regression_100[12]$",
+        "--json",
+      ]);
+      expect(other.code).toBe(3);
+      const { cases } = JSON.parse(other.stdout.toString()) as {
+        cases: { target: string; status: string; reason?: string }[];
+      };
+      expect(cases.filter(({ target }) => target === "desk")).toMatchObject([
+        { status: "miss", reason: expect.stringContaining("in use by another run") },
+        { status: "miss" },
+      ]);
+    },
+  );
+
   needing(ptyReason)(`whose holder was killed is free at once${because(ptyReason)}`, async () => {
     await desk.hardware();
     const first = await desk.run(["console", "desk"], {

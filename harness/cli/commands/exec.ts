@@ -68,12 +68,11 @@ async function exec(
   await withBoard(name, context, { progress }, async ({ board, config }) => {
     await board.transition(flags.to, bootDeadline(config, context, undefined));
     const over = flags.over ?? (config.ssh === undefined ? "console" : "ssh");
+    const limit = flags.timeout === undefined ? "" : ` (--timeout ${flags.timeout / 1000}s)`;
     const deadline = Deadline.after(
       flags.timeout ?? NO_TIMEOUT_MS,
-      `the command on ${config.name}`,
-      {
-        abort: context.abort,
-      },
+      `the command on ${config.name}${limit}`,
+      { abort: context.abort },
     );
     const result = await board.command(over).exec(line, deadline);
     const { stdout, stderr } = context.streams;
