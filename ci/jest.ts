@@ -24,7 +24,8 @@ export async function jest(
         project,
         "--json",
         `--outputFile=${outputFile}`,
-        ...(project === "boards" ? ["--runInBand"] : []),
+        // Boards are run one at a time; most unit tests wait for programs that they started.
+        ...(project === "boards" ? ["--runInBand"] : ["--maxWorkers=3"]),
       ],
       abort,
       { env, quiet: true },
