@@ -1,3 +1,4 @@
+export { benchConsole, type ConsoleBench } from "./bench.ts";
 export {
   type BoardListing,
   type BoardSearch,

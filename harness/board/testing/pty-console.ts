@@ -17,6 +17,8 @@ export interface PtyConsole {
   readonly console: Console;
   readonly observer: Recorder;
   readonly shell: ConsoleShell;
+  /** Gives the device up; the shell behind it goes on. */
+  release(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -55,6 +57,9 @@ export async function openPtyConsole(
     console,
     observer,
     shell,
+    release: async () => {
+      await port.close();
+    },
     stop: async () => {
       await port.close();
       await board.stop();
