@@ -43,6 +43,6 @@ export function wantsColour(options: {
 
 /** `text` without control characters, so that what a board printed cannot drive the terminal. */
 export function printable(text: string, keep = "\n\t"): string {
-  // eslint-disable-next-line no-control-regex
+  // eslint-disable-next-line no-control-regex -- control characters are what it removes
   return text.replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, (c) => (keep.includes(c) ? c : "\uFFFD"));
 }

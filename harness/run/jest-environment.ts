@@ -28,7 +28,7 @@ function named(name: string, message: string): Error {
 }
 
 function plainReason(text: string): string {
-  // eslint-disable-next-line no-control-regex
+  // eslint-disable-next-line no-control-regex -- control characters are what it removes
   return text.replaceAll(/\u001b\[[0-9;]*m/g, "").slice(0, MAX_REASON);
 }
 
