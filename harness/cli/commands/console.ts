@@ -111,7 +111,8 @@ async function start(
       await board.power.on(Deadline.after(POWER_ON_MS, `starting ${config.name}`, { abort }));
     }
   } catch (error) {
-    if (!end.aborted) throw error;
+    // Whatever an interrupt made fail, e.g. a power command, it is an interrupt.
+    if (!abort.aborted) throw error;
   }
 }
 
