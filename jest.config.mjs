@@ -20,8 +20,6 @@ export default {
       displayName: "suites",
       testMatch: ["<rootDir>/dist/suites/**/*.test.js"],
       testEnvironment: "<rootDir>/dist/harness/run/jest-environment.js",
-      // The harness has a deadline for everything that a target does; Jest must not have another.
-      testTimeout: 2_000_000_000,
     },
   ],
 };

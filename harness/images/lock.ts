@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { InfrastructureError, InterruptedError } from "../base/index.ts";
+import { InfrastructureError, InterruptedError, makeFolder } from "../base/index.ts";
 
 /** Exit code of flock(1) when somebody else holds the lock; chosen here. */
 const HELD = 75;
@@ -16,7 +16,7 @@ export async function withLock<T>(
   options: { abort: AbortSignal; onWait: (holder: string) => void },
   work: () => Promise<T>,
 ): Promise<T> {
-  await mkdir(path.dirname(file), { recursive: true });
+  makeFolder(path.dirname(file));
   const release =
     (await acquire(file, ["--nonblock"], options.abort)) ??
     (await waitFor(file, options.abort, options.onWait));

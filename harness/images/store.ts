@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { cacheDir } from "../base/index.ts";
+import { cacheDir, makeFolder } from "../base/index.ts";
 import {
   CLIENT_KEY_FILE,
   IMAGE_FILES,
@@ -87,7 +87,7 @@ export function asPrepared(dir: string, manifest: ImageManifest): PreparedImage 
  */
 export async function workFolder(env: NodeJS.ProcessEnv, name: string): Promise<string> {
   const root = nameRoot(env, name);
-  await mkdir(root, { recursive: true });
+  makeFolder(root);
   for (const entry of await readdir(root)) {
     if (entry.startsWith("build-")) await removeTree(path.join(root, entry));
   }

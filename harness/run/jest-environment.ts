@@ -18,6 +18,8 @@ const SKIP_NAME = "LockstepSkip";
 /** An assertion of the test itself, as opposed to something that broke around it. */
 const ASSERTION_NAMES = new Set(["JestAssertionError", "AssertionError", "CaseFailed"]);
 const MAX_REASON = 2000;
+/** The longest that a timer can be set to. */
+const NO_TIMEOUT_MS = 2 ** 31 - 1;
 
 type Pending = { resolve: (value: unknown) => void; reject: (error: Error) => void };
 
@@ -79,6 +81,9 @@ export default class SuiteEnvironment extends TestEnvironment {
   handleTestEvent: Circus.EventHandler = (event, state) => {
     switch (event.name) {
       case "run_start":
+        // The harness has a deadline for everything that a target does; Jest must not have another.
+        // (Circus' own state decides: a project's `testTimeout` is not looked at.)
+        state.testTimeout = NO_TIMEOUT_MS;
         send({ kind: "announce", cases: this.#selectedIn(state.rootDescribeBlock) });
         break;
       case "test_start":

@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
-import { InfrastructureError, type Clock, systemClock } from "../base/index.ts";
-import { makeFolder, writeFileAtomic } from "./bundle/disk.ts";
+import { InfrastructureError, type Clock, makeFolder, systemClock } from "../base/index.ts";
+import { writeFileAtomic } from "./bundle/disk.ts";
 
 /** A lock that this process holds until `release` or its end, however it ends. */
 export interface Lock {

@@ -1,6 +1,6 @@
-import { access, constants, mkdir, statfs } from "node:fs/promises";
+import { access, constants, statfs } from "node:fs/promises";
 import path from "node:path";
-import { cacheDir, messageOf } from "../../base/index.ts";
+import { cacheDir, makeFolder, messageOf } from "../../base/index.ts";
 import { installLine, missingTools } from "../../images/index.ts";
 import type { CliContext } from "../context.ts";
 import { bad, type Check, lacking, ok, warn } from "./check.ts";
@@ -26,7 +26,7 @@ export function checkNode(version: string = process.versions.node): Check {
 export async function checkCache(env: NodeJS.ProcessEnv): Promise<Check> {
   const dir = cacheDir(env);
   try {
-    await mkdir(dir, { recursive: true });
+    makeFolder(dir);
     await access(dir, constants.W_OK);
     const { bavail, bsize } = await statfs(dir);
     const free = bavail * bsize;

@@ -115,3 +115,12 @@ test("an interrupt with answers on their way to Jest is an interrupt and no defe
   );
   await expect(run).rejects.toThrow("the suites on b were stopped");
 }, 60_000);
+
+test("a case that takes longer than Jest's own limit is not cut short", async () => {
+  const { sink } = await runXtestSuite(["regression_1"], async (id) => {
+    await new Promise((resolve) => setTimeout(resolve, 6000));
+    return outcome(id, {});
+  });
+  expect(sink.results).toMatchObject([{ status: "pass" }]);
+  expect(sink.results[0]?.reason).toBeUndefined();
+}, 60_000);

@@ -52,6 +52,7 @@ class SuiteChild {
   #cases = 0;
   #notPassed = 0;
   #announced = 0;
+  readonly #contradictions: string[] = [];
   #tail = "";
   #send: (message: ToSuite) => void = () => {};
 
@@ -102,6 +103,15 @@ class SuiteChild {
         seen: this.#tail.trim() || (result.shortMessage ?? "no output"),
         next: "The whole output is in the bundle's stream named jest.",
       });
+    }
+    const [contradiction] = this.#contradictions;
+    if (contradiction !== undefined) {
+      throw new InternalError(
+        `${this.#contradictions.length} verdicts of Jest contradict the target`,
+        {
+          seen: contradiction,
+        },
+      );
     }
     return this.#cases;
   }
@@ -179,6 +189,7 @@ class SuiteChild {
   #end(end: SuiteCaseEnd): void {
     const { setup, sink, offsets } = this.#o;
     this.#cases += 1;
+    this.#checkVerdict(end);
     if (end.status === "fail" || end.status === "error") this.#notPassed += 1;
     if (this.#isXtest(end.caseId) && this.#o.targetRecordsXtest) return;
     this.#count(end.title);
@@ -191,6 +202,17 @@ class SuiteChild {
       offsets: offsets(),
     });
     sink.result(result);
+  }
+
+  /** What Jest made of a case must be what the target said of it. */
+  #checkVerdict(end: SuiteCaseEnd): void {
+    const outcome = this.#outcomes.get(end.caseId);
+    if (outcome === undefined) return;
+    const { status } = outcome;
+    const expected = status === "pass" || status === "skip" ? status : "fail";
+    if (end.status === expected) return;
+    const reason = end.reason === undefined ? "" : `: ${end.reason}`;
+    this.#contradictions.push(`${end.caseId} is ${status}, Jest says ${end.status}${reason}`);
   }
 
   #resultOf(end: SuiteCaseEnd): CaseResult {

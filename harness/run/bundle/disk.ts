@@ -1,12 +1,9 @@
 import {
   closeSync,
-  existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -43,26 +40,6 @@ export function writeError(
     next: what === "bundle" ? `${advice}; what was written so far is marked incomplete` : advice,
     cause: error,
   });
-}
-
-/**
- * Makes a folder and those above it. Node's own recursive mkdir never returns where a file system
- * answers ENOENT inside a folder that is there, as procfs does.
- */
-export function makeFolder(folder: string, mode = 0o777): void {
-  const missing: string[] = [];
-  for (let at = path.resolve(folder); !existsSync(at); at = path.dirname(at)) missing.unshift(at);
-  for (const one of missing) {
-    try {
-      mkdirSync(one, mode);
-    } catch (error) {
-      // Somebody else made it meanwhile.
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-  }
-  if (!statSync(folder).isDirectory()) {
-    throw Object.assign(new Error(`${folder} is not a folder`), { code: "ENOTDIR" });
-  }
 }
 
 /** Writes all of `bytes`; a short write goes on where it ended. */

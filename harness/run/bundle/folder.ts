@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { UsageError } from "../../base/index.ts";
-import { makeFolder, writeError } from "./disk.ts";
+import { makeFolder, UsageError } from "../../base/index.ts";
+import { writeError } from "./disk.ts";
 import { BUNDLE_ENTRY, RUN_JSON } from "./layout.ts";
 
 /** Makes the folder of a bundle. Throws UsageError when the path is a file, InfrastructureError when it cannot be made. */
