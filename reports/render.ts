@@ -1,8 +1,7 @@
 import path from "node:path";
-import { InfrastructureError } from "../harness/base/index.ts";
+import { InfrastructureError, makeFolder } from "../harness/base/index.ts";
 import {
   type BundleReader,
-  makeFolder,
   streamFileAtomic,
   writeError,
   writeFileAtomic,
