@@ -12,7 +12,7 @@ import type { CaseResult, SuiteSetup } from "../../run/index.ts";
 import { type ExpectedList, runXtest } from "../../xtest/index.ts";
 import { bootDeadline, type OpenedBoard, openBoardForCli } from "../open-board.ts";
 import { BoardTarget } from "./board-target.ts";
-import { boardFacts } from "./facts.ts";
+import { boardFacts, wholeImage } from "./facts.ts";
 import { observerFor } from "./observer.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
@@ -27,7 +27,8 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
   // Before the image was made, its xtest was not known.
   const [problem, ...more] = await selectionProblems(config, session.context);
   if (problem !== undefined) throw boardFileError(problem, more.length);
-  const { list: expected, exact } = await expectedOn(prepared);
+  const whole = wholeImage(config, prepared);
+  const { list: expected, exact } = await expectedOn(whole);
   const { run: wanted, excluded } = session.plan.suites.includes(XTEST)
     ? wantedCases(expected, config, session.plan.filter)
     : { run: [], excluded: [] };
@@ -65,7 +66,7 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     await boot(opened, session);
     session.recordFacts(await boardFacts(config, opened.board, prepared));
     // Debian's OP-TEE prints "Unknown_4.5"; the image's manifest knows better.
-    await runOn(config, session, setup, opened, expected, prepared?.packages[OPTEE_PACKAGE]);
+    await runOn(config, session, setup, opened, expected, whole?.packages[OPTEE_PACKAGE]);
   } catch (error) {
     if (!session.abort.aborted) missAll(config, session, setup, error);
     throw error;

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import path from "node:path";
 import { BoardFileError, messageOf } from "../../base/index.ts";
 import type { BoardConfig, LiveBoard } from "../../board/index.ts";
 import type { PreparedImage } from "../../images/index.ts";
@@ -38,7 +39,7 @@ export async function boardFacts(
   live: LiveBoard | undefined,
   prepared: PreparedImage | undefined,
 ): Promise<FactsSheet> {
-  const packages = prepared?.packages ?? {};
+  const packages = wholeImage(config, prepared)?.packages ?? {};
   const packaged = Object.entries(PACKAGED).flatMap(([software, name]) => {
     const version = packages[name];
     return version === undefined ? [] : [[software, version] as const];
@@ -48,9 +49,9 @@ export async function boardFacts(
     boardType: config.type,
     platform: config.platform,
     versions: { ...live?.versions, ...Object.fromEntries(packaged) },
-    images: { ...prepared?.sha256, ...(await hashOwnImages(config)) },
+    images: { ...hashesOfPrepared(config, prepared), ...(await hashOwnImages(config)) },
     packages,
-    ...(prepared !== undefined && { packageHashes: hashesOf(prepared) }),
+    ...hashesOfPackages(wholeImage(config, prepared)),
     machine: machineOf(config),
     hab: config.platform === "qemu" ? "not-applicable" : "unknown",
     huk: "unknown",
@@ -58,8 +59,39 @@ export async function boardFacts(
   };
 }
 
-function hashesOf(prepared: PreparedImage): Record<string, string> {
-  return Object.fromEntries(prepared.manifest.packages.map((each) => [each.name, each.sha256]));
+/**
+ * The reference image, where the board boots all of it: its list of packages says nothing of files
+ * that the board file brings in place of the image's.
+ */
+export function wholeImage(
+  config: BoardConfig,
+  prepared: PreparedImage | undefined,
+): PreparedImage | undefined {
+  const { append: _append, dtb: _dtb, ...own } = config.images;
+  return Object.keys(own).length === 0 ? prepared : undefined;
+}
+
+function hashesOfPackages(
+  prepared: PreparedImage | undefined,
+): Pick<FactsSheet, "packageHashes"> | undefined {
+  if (prepared === undefined) return undefined;
+  const { packages } = prepared.manifest;
+  return { packageHashes: Object.fromEntries(packages.map((each) => [each.name, each.sha256])) };
+}
+
+/** Of the image's files only those that are booted. */
+function hashesOfPrepared(
+  config: BoardConfig,
+  prepared: PreparedImage | undefined,
+): Record<string, string> {
+  if (prepared === undefined) return {};
+  const { images } = config;
+  const replaced = new Set<string>();
+  if (images.bios !== undefined || images.flash !== undefined) replaced.add(prepared.files.bios);
+  if (images.kernel !== undefined) replaced.add(prepared.files.kernel);
+  if (images.initrd !== undefined) replaced.add(prepared.files.initrd);
+  const names = new Set([...replaced].map((file) => path.basename(file)));
+  return Object.fromEntries(Object.entries(prepared.sha256).filter(([name]) => !names.has(name)));
 }
 
 function machineOf(config: BoardConfig): Record<string, string> {
