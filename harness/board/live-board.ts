@@ -30,6 +30,8 @@ export interface BoardParts {
   readonly commands: { readonly ssh?: CommandProtocol; readonly console?: CommandProtocol };
   readonly files: FileTransferProtocol;
   readonly versions: Record<string, string>;
+  /** Removes what Lockstep left on a board that stays on. */
+  cleanUp(): Promise<void>;
   /** Ends power (where it is to end), links and ports. */
   shutDown(): Promise<void>;
 }
@@ -152,7 +154,9 @@ export class Board implements LiveBoard {
   }
 
   async #end(): Promise<void> {
-    const { gate, consoles, detector } = this.#parts;
+    const { gate, consoles, detector, strategy } = this.#parts;
+    const up = strategy.state === "linux" || strategy.state === "tee-ready";
+    if (up && this.config.onExit === "leave") await this.#parts.cleanUp();
     detector.enter("idle");
     this.#failWaits(new InterruptedError("the board was closed"), gate, consoles);
     await this.#parts.shutDown();

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
@@ -246,8 +246,13 @@ suite(missing === undefined ? "a board on a pty" : `a board on a pty (skipped: $
     async () => {
       const { board, abort } = await start("good", { onExit: "leave" });
       await board.transition("linux", soon());
+      const shell = board.command("console");
+      const { stdout } = await shell.exec("echo $TMPDIR; ls -a $TMPDIR", soon());
+      expect(text(stdout)).toContain(".lockstep.");
+      const [tmp] = text(stdout).split("\n");
       abort.abort();
       await board.close();
+      expect(await readdir(tmp ?? "")).toEqual([]);
       expect(await switched()).toEqual(["off", "on"]);
     },
     TIMEOUT,

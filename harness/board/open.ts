@@ -32,6 +32,7 @@ import { BootStrategy } from "./strategy/strategy.ts";
 
 /** Enough for a relay or for QEMU to end. */
 const CLOSE_MS = 30_000;
+const CLEAN_UP_MS = 2000;
 
 /**
  * Takes a board into this process: opens its consoles and reads them from now to `close()`. The
@@ -158,6 +159,9 @@ export async function openBoard(
     },
     files: fileTransfer(config, ssh, sshCommands, shell),
     versions,
+    cleanUp: async () => {
+      await shell?.cleanUp(Deadline.after(CLEAN_UP_MS, "cleaning up on the board"));
+    },
     shutDown: async () => {
       options.abort.removeEventListener("abort", closeAbort);
       const deadline = Deadline.after(CLOSE_MS, `closing board ${config.name}`);

@@ -59,6 +59,8 @@ export class Console {
   #absence: string | undefined;
   #condemned: LockstepError | undefined;
   #typing: Promise<void> = Promise.resolve();
+  /** When the bytes that are being looked at arrived. */
+  #now: LineTime = { monotonicMs: 0, wallMs: 0 };
 
   constructor(
     name: string,
@@ -99,6 +101,7 @@ export class Console {
   /** Everything that arrives, in order. */
   feed(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
+    this.#now = { monotonicMs: this.#clock.monotonicMs(), wallMs: this.#clock.wallMs() };
     this.#observe(() => {
       this.#observer.raw(this.name, bytes);
     });
@@ -235,13 +238,7 @@ export class Console {
   }
 
   #line(offset: number, text: string): void {
-    const line: ConsoleLine = {
-      stream: this.name,
-      offset,
-      text,
-      monotonicMs: this.#clock.monotonicMs(),
-      wallMs: this.#clock.wallMs(),
-    };
+    const line: ConsoleLine = { stream: this.name, offset, text, ...this.#now };
     this.#tail.push(line);
     if (this.#tail.length > 2 * TAIL_LINES) this.#tail.splice(0, TAIL_LINES);
     this.#observe(() => {

@@ -38,22 +38,33 @@ export class TextView {
 
   feed(bytes: Uint8Array): void {
     const line = this.#line;
+    let length = this.#length;
+    let text = this.#state === "text";
     for (let i = 0; i < bytes.length; i += 1) {
       const byte = bytes[i] ?? 0;
-      if (byte === LF) {
+      if (text && (byte >= 0x20 ? byte !== DEL : byte === TAB)) {
+        line[length] = byte;
+        length += 1;
+        if (length === MAX_LINE_BYTES) {
+          this.#length = length;
+          this.#endPiece(this.#offset + i + 1);
+          length = this.#length;
+        }
+      } else if (byte === LF) {
         this.#state = "text";
+        text = true;
+        this.#length = length;
         this.#endLine(this.#offset + i + 1);
-      } else if (this.#state !== "text") {
+        length = 0;
+      } else if (!text) {
         this.#sequenceByte(byte);
-      } else if (byte >= 0x20 ? byte !== DEL : byte === TAB) {
-        line[this.#length] = byte;
-        this.#length += 1;
-        if (this.#length === MAX_LINE_BYTES) this.#endPiece(this.#offset + i + 1);
+        text = this.#state === "text";
       } else if (byte === ESC) {
-        this.#state = "escape";
-        this.#sequence = 0;
+        this.#restart();
+        text = false;
       }
     }
+    this.#length = length;
     this.#offset += bytes.length;
   }
 

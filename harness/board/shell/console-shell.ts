@@ -127,9 +127,9 @@ export class ConsoleShell implements CommandProtocol {
     };
   }
 
-  /** Removes what the shell was given, where the board stays on. Never throws. */
+  /** Removes what the shell left on the board, unless a command is running. Never throws. */
   async cleanUp(deadline: Deadline): Promise<void> {
-    if (this.#exact !== true) return;
+    if (this.#exact !== true || this.#mutex.busy) return;
     await this.run(CLEAN_UP, deadline).catch(() => {});
   }
 

@@ -12,6 +12,7 @@ export interface FrameEnd {
 const CHECK_FACTOR = 7919;
 const MAX_TRAILER = 64;
 const TRAILER = /^ (\d{1,3}) (\d{1,8})\r*$/;
+const NOTHING = Buffer.alloc(0);
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -35,7 +36,7 @@ export class FrameReader {
   readonly #key: number;
   readonly #onOutput: (bytes: Uint8Array) => void;
   #state: "begin" | "begin-line" | "output" | "trailer" | "ended" = "begin";
-  #pending: Buffer = Buffer.alloc(0);
+  #pending: Buffer = NOTHING;
   #complete = false;
   #heldCr = false;
 
@@ -54,8 +55,10 @@ export class FrameReader {
   /** Takes the next bytes; returns the end once, with the chunk that completed it. */
   feed(bytes: Uint8Array): FrameEnd | undefined {
     let data: Buffer =
-      this.#pending.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#pending, bytes]);
-    this.#pending = Buffer.alloc(0);
+      this.#pending.length === 0
+        ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+        : Buffer.concat([this.#pending, bytes]);
+    this.#pending = NOTHING;
     if (this.#state === "begin") {
       // Without its beginning, the end still tells the exit code.
       const begin = data.indexOf(this.#begin);
@@ -112,6 +115,7 @@ export class FrameReader {
   }
 
   #hold(data: Buffer, length: number): void {
+    if (length === 0) return;
     this.#pending = Buffer.from(data.subarray(data.length - length));
   }
 
@@ -120,7 +124,8 @@ export class FrameReader {
     const out = Buffer.allocUnsafe(data.length + 1);
     let length = 0;
     let heldCr = this.#heldCr;
-    for (const byte of data) {
+    for (let i = 0; i < data.length; i += 1) {
+      const byte = data[i] ?? 0;
       if (heldCr && byte !== LF) {
         out[length] = CR;
         length += 1;

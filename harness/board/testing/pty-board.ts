@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 
 /** Why tests on real ptys cannot run on this machine, or undefined if they can. */
 export function noPtyReason(): string | undefined {
@@ -34,6 +37,10 @@ while True:
         if not data:
             sys.exit(0)
         sink = pairs[source]
+        if sink == master and os.environ["BYTEWISE"] == "1":
+            for byte in data:
+                os.write(master, bytes((byte,)))
+            continue
         while data:
             data = data[os.write(sink, data):]
 `;
@@ -51,11 +58,26 @@ export interface PtyBoard {
   stop(): Promise<void>;
 }
 
-/** A board whose console runs `shell`, e.g. `["dash", "-i"]`; its far end is us if there is none. */
-export async function startPty(shell: readonly string[] = []): Promise<PtyBoard> {
+/**
+ * A board whose console runs `shell`, e.g. `["dash", "-i"]`; its far end is us if there is none.
+ * `bytewise` sends each byte with a write of its own, as the UART of an emulator does.
+ */
+export async function startPty(
+  shell: readonly string[] = [],
+  options: { readonly bytewise?: boolean } = {},
+): Promise<PtyBoard> {
+  // The shell behind the pty is this machine's own: what it writes goes where we remove it.
+  const dir = await mkdtemp(path.join(tmpdir(), "lockstep-pty-"));
   const child = spawn("python3", ["-c", BRIDGE, ...shell], {
     stdio: ["pipe", "pipe", "ignore"],
-    env: { PATH: process.env["PATH"], ENV: "", HOME: "/", TERM: "linux" },
+    env: {
+      PATH: process.env["PATH"],
+      ENV: "",
+      HOME: "/",
+      TERM: "linux",
+      TMPDIR: dir,
+      BYTEWISE: options.bytewise === true ? "1" : "0",
+    },
   });
   child.stdin.on("error", () => {});
   const ended = once(child, "exit");
@@ -86,6 +108,7 @@ export async function startPty(shell: readonly string[] = []): Promise<PtyBoard>
     stop: async () => {
       child.kill("SIGKILL");
       await ended;
+      await rm(dir, { recursive: true, force: true });
     },
   };
 }
