@@ -28,7 +28,9 @@ const SOCKET_PATH_MAX = 107;
 const PORT_ATTEMPTS = 5;
 /** A paused machine's consoles count as drained after this long without a byte. */
 const DRAINED_MS = 25;
-const DRAIN_LIMIT_MS = 2000;
+const DRAINED_TURNS = 5;
+const DRAIN_LIMIT_MS = 10_000;
+const PAUSE_MS = 5000;
 /** A QEMU whose control socket closed has ended within this time. */
 const EXIT_MS = 2000;
 
@@ -218,17 +220,22 @@ export class QemuDriver implements PowerProtocol {
   /** Pauses the machine and reads what its consoles still hold: a pty drops it when QEMU ends. */
   async #drain(machine: Machine): Promise<void> {
     try {
-      await machine.qmp.execute("stop", {}, Deadline.after(1000, "pausing QEMU"));
+      await machine.qmp.execute("stop", {}, Deadline.after(PAUSE_MS, "pausing QEMU"));
     } catch {
       return;
     }
     const start = performance.now();
     this.#lastData = start;
-    while (
-      performance.now() - this.#lastData < DRAINED_MS &&
-      performance.now() - start < DRAIN_LIMIT_MS
+    let seen = start;
+    // Time alone would take a pause of this process for silence: turns without data count as well.
+    for (
+      let turns = 0;
+      (turns < DRAINED_TURNS || performance.now() - seen < DRAINED_MS) &&
+      performance.now() - start < DRAIN_LIMIT_MS;
+      turns += 1
     ) {
       await sleep(5);
+      if (this.#lastData > seen) [seen, turns] = [this.#lastData, 0];
     }
   }
 
