@@ -31,6 +31,8 @@ const DRAINED_MS = 25;
 const DRAINED_TURNS = 5;
 const DRAIN_LIMIT_MS = 10_000;
 const PAUSE_MS = 5000;
+/** How often QEMU looks whether somebody has opened a pty, and a little more. */
+const PTY_POLL_MS = 1050;
 /** A QEMU whose control socket closed has ended within this time. */
 const EXIT_MS = 2000;
 
@@ -150,6 +152,7 @@ export class QemuDriver implements PowerProtocol {
       }
       void process.ended.then((exit) => this.#ended(machine, exit));
       await this.#openConsoles(machine, deadline);
+      await noticed(qmp, deadline);
       await qmp.execute("cont", {}, deadline);
     } catch (error) {
       await this.#dispose(machine);
@@ -248,6 +251,16 @@ export class QemuDriver implements PowerProtocol {
     await machine.qmp.close();
     await rm(machine.dir, { recursive: true, force: true });
   }
+}
+
+/**
+ * Waits until QEMU has seen that its ptys are open. It looks once a second, and until then drops
+ * what does not fit into a pty's buffer. The timer's turn has come when a second has passed and
+ * QEMU's main loop, which answers the queries, has gone round since.
+ */
+async function noticed(qmp: Qmp, deadline: Deadline): Promise<void> {
+  await deadline.race(sleep(PTY_POLL_MS));
+  for (let turn = 0; turn < 2; turn += 1) await qmp.execute("query-status", {}, deadline);
 }
 
 /** Waits until QEMU answers. Its control socket may close a moment before its exit is known. */
