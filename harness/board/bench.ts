@@ -3,8 +3,8 @@ import { ReadStream } from "node:tty";
 import { Deadline } from "../base/index.ts";
 import { Console } from "./console/console.ts";
 import { openSerialPort } from "./console/serial-port.ts";
-import { openPtyConsole } from "./testing/pty-console.ts";
-import { noPtyReason, startPty } from "./testing/pty-board.ts";
+import { ConsoleShell } from "./shell/console-shell.ts";
+import { noPtyReason, PTY_PROMPT, type PtyBoard, startPty } from "./testing/pty-board.ts";
 
 export interface ConsoleBench {
   /** Time of a command through the console over that of the same bytes by raw reads; lower is better. */
@@ -22,154 +22,190 @@ export interface ConsoleBench {
   };
 }
 
-const LIMIT_MS = 120_000;
+const COMMAND = "cat /proc/version";
+const COMMANDS = 10;
+const LINE = "D/TC:? 0 tee_ta_invoke_command:812 an ordinary line of the secure world";
+const BULK_BYTES = 100_000;
 
 /**
- * Measures the console engine on a pty, in turns with a raw read of the same pty: commands to a real
- * shell, and bulk output. Undefined where ptys cannot be made (no python3).
+ * Measures the console engine on a pty with a real shell behind it, in turns with the least that can
+ * be done with the same pty: write the same bytes, read until the same mark. A command's way there
+ * and back (fastest tenth of all), and much output (fastest round). The far end sends byte by byte,
+ * as the UART of an emulator does. Many short rounds, so that what else the machine does hits both
+ * alike. Undefined where ptys cannot be made (no python3).
  */
-export async function benchConsole(rounds = 5): Promise<ConsoleBench | undefined> {
+export async function benchConsole(rounds = 40): Promise<ConsoleBench | undefined> {
   if (noPtyReason() !== undefined) return undefined;
-  return { roundTrip: await benchRoundTrip(rounds), bulk: await benchBulk(rounds) };
-}
-
-async function benchRoundTrip(rounds: number): Promise<ConsoleBench["roundTrip"]> {
-  const commands = 100;
-  let typed: Buffer[] = [];
-  let received = 0;
-  const spoilers = {
-    down: (bytes: Buffer): Buffer => {
-      typed.push(bytes);
-      return bytes;
-    },
-    up: (bytes: Buffer): Buffer => {
-      received += bytes.length;
-      return bytes;
-    },
-  };
-  const times = { console: Number.POSITIVE_INFINITY, raw: Number.POSITIVE_INFINITY };
-  for (let round = 0; round < rounds; round += 1) {
-    const board = await openPtyConsole(["sh", "-i"], { spoilers });
-    try {
-      const deadline = Deadline.after(LIMIT_MS, "the console bench");
-      await board.shell.run("true", deadline);
-      const start = performance.now();
-      for (let i = 0; i < commands; i += 1) {
-        [typed, received] = [[], 0];
-        await board.shell.run("true", deadline);
-      }
-      times.console = Math.min(times.console, performance.now() - start);
-      await board.release();
-      const raw = new RawPty(board.board.device);
-      try {
-        // What the last command typed, and as many bytes as came back for it.
-        const [request, answer] = [Buffer.concat(typed), received];
-        const rawStart = performance.now();
-        for (let i = 0; i < commands; i += 1) {
-          raw.write(request);
-          await raw.read(answer);
-        }
-        times.raw = Math.min(times.raw, performance.now() - rawStart);
-      } finally {
-        raw.close();
-      }
-    } finally {
-      await board.stop();
-    }
-  }
-  const [consoleMs, rawMs] = [times.console / commands, times.raw / commands];
-  return { ratio: consoleMs / rawMs, consoleMs, rawMs };
-}
-
-async function benchBulk(rounds: number): Promise<ConsoleBench["bulk"]> {
-  const line = "D/TC:? 0 tee_ta_invoke_command:812 an ordinary line of the secure world\r\n";
-  const chunk = Buffer.from(line.repeat(1000));
-  const chunks = 200;
-  const bytes = chunks * chunk.length;
-  const times = { console: Number.POSITIVE_INFINITY, raw: Number.POSITIVE_INFINITY };
-  const board = await startPty();
-  const send = (): number => {
-    const start = performance.now();
-    for (let i = 0; i < chunks; i += 1) board.send(chunk);
-    return start;
-  };
+  const board = await startPty(["sh", "-i"], { bytewise: true });
   try {
+    const trips = { raw: [] as number[], console: [] as number[] };
+    const bulks = { raw: [] as number[], console: [] as number[] };
     for (let round = 0; round < rounds; round += 1) {
-      times.console = Math.min(times.console, await throughConsole(board.device, bytes, send));
-      const raw = new RawPty(board.device);
-      try {
-        const start = send();
-        await raw.read(bytes);
-        times.raw = Math.min(times.raw, performance.now() - start);
-      } finally {
-        raw.close();
-      }
+      const seen = await throughConsole(board);
+      trips.console.push(...seen.tripsMs);
+      bulks.console.push(seen.bulkMs);
+      const raw = await byRawReads(board, seen);
+      trips.raw.push(...raw.tripsMs);
+      bulks.raw.push(raw.bulkMs);
     }
+    const trip = { consoleMs: fast(trips.console), rawMs: fast(trips.raw) };
+    const bulk = { consoleMs: Math.min(...bulks.console), rawMs: Math.min(...bulks.raw) };
+    return {
+      roundTrip: { ratio: trip.consoleMs / trip.rawMs, ...trip },
+      bulk: { ratio: bulk.rawMs / bulk.consoleMs, bytes: BULK_BYTES, ...bulk },
+    };
   } finally {
     await board.stop();
   }
-  const { console: consoleMs, raw: rawMs } = times;
-  return { ratio: rawMs / consoleMs, bytes, consoleMs, rawMs };
 }
 
-async function throughConsole(device: string, bytes: number, send: () => number): Promise<number> {
-  const console = new Console("normal", { raw: () => {}, line: () => {} });
-  const port = await openSerialPort(device, 115_200, {
-    onData: (data) => {
-      console.feed(data);
+/** What was typed, and the mark that ended the answer. */
+interface Exchange {
+  readonly typed: Buffer;
+  readonly mark: string;
+}
+
+interface Round {
+  readonly tripsMs: readonly number[];
+  readonly bulkMs: number;
+}
+
+interface Traffic extends Round {
+  readonly trip: Exchange;
+  readonly bulk: Exchange;
+}
+
+async function throughConsole(board: PtyBoard): Promise<Traffic> {
+  const seen = { bytes: 0, lines: 0 };
+  const console = new Console("bench", {
+    raw: (_stream, chunk) => {
+      seen.bytes += chunk.length;
+    },
+    line: () => {
+      seen.lines += 1;
+    },
+  });
+  const port = await openSerialPort(board.device, 115_200, {
+    onData: (chunk) => {
+      console.feed(chunk);
     },
     onLost: (reason) => {
       console.detach(reason);
     },
   });
+  let typed: Buffer = Buffer.alloc(0);
+  console.attach({
+    write: async (bytes) => {
+      typed = Buffer.from(bytes);
+      await port.write(bytes);
+    },
+    close: async () => {},
+  });
+  const shell = new ConsoleShell(console, {
+    prompt: new RegExp(PTY_PROMPT),
+    verifyEcho: false,
+    characterDelayMs: 0,
+  });
   try {
-    const all = new Promise<void>((resolve) => {
-      console.listen({
-        partial: () => {
-          if (console.offset >= bytes) resolve();
-        },
-      });
+    await shell.ready(soon());
+    const tripsMs = await each(async () => {
+      await shell.run(COMMAND, soon());
     });
-    const start = send();
-    await Deadline.after(LIMIT_MS, "the console bench").race(all);
-    return performance.now() - start;
+    const trip = exchange(typed);
+    Object.assign(seen, { bytes: 0, lines: 0 });
+    const bulkMs = await timed(async () => {
+      const running = await shell.start(bulk(), soon());
+      await running.done;
+    });
+    if (seen.bytes < BULK_BYTES || seen.lines < BULK_BYTES / (LINE.length + 2))
+      throw new Error(`the console brought only ${seen.bytes} bytes in ${seen.lines} lines`);
+    return { tripsMs, bulkMs, trip, bulk: exchange(typed) };
   } finally {
     await port.close();
   }
 }
 
-/** The least that can be done with a pty: reads are counted and thrown away. */
+async function byRawReads(board: PtyBoard, { trip, bulk: much }: Traffic): Promise<Round> {
+  const pty = new RawPty(board.device);
+  try {
+    // The shell still knows the functions that the console taught it.
+    await pty.exchange(trip);
+    const tripsMs = await each(async () => {
+      await pty.exchange(trip);
+    });
+    const bulkMs = await timed(async () => {
+      await pty.exchange(much);
+    });
+    return { tripsMs, bulkMs };
+  } finally {
+    await pty.close();
+  }
+}
+
+/** The least that can be done with a pty: write, and read until a mark. */
 class RawPty {
   readonly #fd: number;
   readonly #stream: ReadStream;
-  #count = 0;
-  #wanted = 0;
-  #resolve: () => void = () => {};
+  #mark = "";
+  #tail = "";
+  #found: (() => void) | undefined;
 
   constructor(device: string) {
     this.#fd = openSync(device, constants.O_RDWR | constants.O_NOCTTY);
     this.#stream = new ReadStream(this.#fd);
     this.#stream.on("data", (bytes: Buffer) => {
-      this.#count += bytes.length;
-      if (this.#count >= this.#wanted) this.#resolve();
+      this.#tail = this.#tail.slice(-this.#mark.length) + bytes.toString("latin1");
+      if (this.#mark !== "" && this.#tail.includes(this.#mark)) this.#found?.();
     });
   }
 
-  write(bytes: Uint8Array): void {
-    writeSync(this.#fd, bytes);
-  }
-
-  /** Resolves when `count` bytes more than those of all earlier calls have come. */
-  async read(count: number): Promise<void> {
-    this.#wanted += count;
-    if (this.#count >= this.#wanted) return;
-    const come = new Promise<void>((resolve) => {
-      this.#resolve = resolve;
+  async exchange({ typed, mark }: Exchange): Promise<void> {
+    this.#mark = mark;
+    this.#tail = "";
+    const found = new Promise<void>((resolve) => {
+      this.#found = resolve;
     });
-    await Deadline.after(LIMIT_MS, "the raw read").race(come);
+    writeSync(this.#fd, typed);
+    await soon().race(found);
   }
 
-  close(): void {
-    this.#stream.destroy();
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#stream.once("close", resolve);
+      this.#stream.destroy();
+    });
   }
+}
+
+/** The end mark that the shell makes of the two tokens in a typed line. */
+function exchange(typed: Buffer): Exchange {
+  const [, first, second] = /([0-9a-f]{8}) ([0-9a-f]{8})/.exec(typed.toString()) ?? [];
+  if (first === undefined || second === undefined) throw new Error("no tokens were typed");
+  return { typed, mark: `${second}${first} 0 ` };
+}
+
+function soon(): Deadline {
+  return Deadline.after(60_000, "the console bench");
+}
+
+/** Prints BULK_BYTES bytes or little more, in lines as a terminal carries them (CR LF). */
+function bulk(): string {
+  return `yes '${LINE}' | head -n ${Math.ceil(BULK_BYTES / (LINE.length + 2))}`;
+}
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+async function each(work: () => Promise<void>): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < COMMANDS; i += 1) times.push(await timed(work));
+  return times;
+}
+
+/** The fastest tenth ends here. */
+function fast(times: readonly number[]): number {
+  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 10)] ?? Infinity;
 }

@@ -30,7 +30,7 @@ export interface LiveBoard {
 
   /** Moves the board to `state`; on failure the error names the stage, what was awaited, and the last console lines. */
   transition(state: BoardState, deadline: Deadline): Promise<void>;
-  /** Power-cycles whatever state the board is in and clears `broken`. */
+  /** Switches the board off, whatever state it is in, and clears `broken`; the next transition boots it. */
   recover(deadline: Deadline): Promise<void>;
   /** Commands on the board's Linux over SSH or the console shell. Throws BoardFileError if there is none. */
   command(over: "ssh" | "console"): CommandProtocol;

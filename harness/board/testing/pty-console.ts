@@ -17,8 +17,6 @@ export interface PtyConsole {
   readonly console: Console;
   readonly observer: Recorder;
   readonly shell: ConsoleShell;
-  /** Gives the device up; the shell behind it goes on. */
-  release(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -57,9 +55,6 @@ export async function openPtyConsole(
     console,
     observer,
     shell,
-    release: async () => {
-      await port.close();
-    },
     stop: async () => {
       await port.close();
       await board.stop();
