@@ -114,7 +114,7 @@ async function throughConsole(board: PtyBoard): Promise<Traffic> {
     const trip = exchange(typed);
     Object.assign(seen, { bytes: 0, lines: 0 });
     const bulkMs = await timed(async () => {
-      const running = await shell.start(bulk(), soon());
+      const running = await shell.start(floodCommand(), soon());
       await running.done;
     });
     if (seen.bytes < BULK_BYTES || seen.lines < BULK_BYTES / (LINE.length + 2))
@@ -125,7 +125,7 @@ async function throughConsole(board: PtyBoard): Promise<Traffic> {
   }
 }
 
-async function byRawReads(board: PtyBoard, { trip, bulk: much }: Traffic): Promise<Round> {
+async function byRawReads(board: PtyBoard, { trip, bulk: flood }: Traffic): Promise<Round> {
   const pty = new RawPty(board.device);
   try {
     // The shell still knows the functions that the console taught it.
@@ -134,7 +134,7 @@ async function byRawReads(board: PtyBoard, { trip, bulk: much }: Traffic): Promi
       await pty.exchange(trip);
     });
     const bulkMs = await timed(async () => {
-      await pty.exchange(much);
+      await pty.exchange(flood);
     });
     return { tripsMs, bulkMs };
   } finally {
@@ -189,7 +189,7 @@ function soon(): Deadline {
 }
 
 /** Prints BULK_BYTES bytes or little more, in lines as a terminal carries them (CR LF). */
-function bulk(): string {
+function floodCommand(): string {
   return `yes '${LINE}' | head -n ${Math.ceil(BULK_BYTES / (LINE.length + 2))}`;
 }
 
