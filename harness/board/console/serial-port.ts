@@ -1,6 +1,20 @@
 import { InfrastructureError, messageOf } from "../../base/index.ts";
 import type { BytePort, BytePortHandlers } from "./byte-port.ts";
-import { withHangup } from "./hangup-binding.ts";
+import { readTerminal, writeTerminal } from "./terminal-reader.ts";
+
+/** What a port of serialport's Linux binding is, beside its declared interface. */
+export interface BindingPort {
+  readonly isOpen: boolean;
+  readonly fd: number | null;
+  readonly poller: {
+    once(
+      event: "readable",
+      callback: (error: (Error & { canceled?: boolean }) | null) => void,
+    ): void;
+  };
+  write(buffer: Buffer): Promise<void>;
+  close(): Promise<void>;
+}
 
 /**
  * Opens a serial device or a pty at 8N1 and reads it for as long as it is open. Throws
@@ -12,65 +26,49 @@ export async function openSerialPort(
   handlers: BytePortHandlers,
 ): Promise<BytePort> {
   const { SerialPort } = await import("serialport");
-  // hupcl would drop DTR at close, which resets boards that wire it to their reset line.
-  const settings = {
-    path,
-    baudRate: baud,
-    autoOpen: false,
-    hupcl: false,
-    // Taken by the constructor, though its type leaves it out.
-    binding: withHangup(SerialPort.binding),
-  };
-  const port = new SerialPort(settings);
-  let closing = false;
+  let port: BindingPort;
+  try {
+    // hupcl would drop DTR at close, which resets boards that wire it to their reset line.
+    const opened = await SerialPort.binding.open({ path, baudRate: baud, hupcl: false });
+    port = opened as unknown as BindingPort;
+  } catch (error) {
+    throw openError(path, error);
+  }
+  let closing: Promise<void> | undefined;
   let gone = false;
-  const lost = (reason: string): void => {
-    if (closing || gone) return;
-    gone = true;
-    handlers.onLost(reason);
-  };
-  port.on("data", (bytes: Buffer) => {
-    handlers.onData(bytes);
-  });
-  port.on("close", (error: unknown) => {
-    const reason = error === null || error === undefined ? "" : messageOf(error);
-    // libuv's words for a terminal whose other end is gone.
-    lost(reason === "" || reason === "bad file descriptor" ? "the other end hung up" : reason);
-  });
-  port.on("error", (error: unknown) => {
-    lost(messageOf(error));
-  });
-  await new Promise<void>((resolve, reject) => {
-    port.open((error) => {
-      if (error === null || error === undefined) resolve();
-      else reject(openError(path, error));
-    });
-  });
+  let writing: Promise<void> = Promise.resolve();
+  readTerminal(
+    port,
+    (bytes) => {
+      handlers.onData(bytes);
+    },
+    (reason) => {
+      gone = true;
+      if (closing !== undefined) return;
+      closing = port.close().catch(() => {});
+      handlers.onLost(reason);
+    },
+  );
   return {
     write: async (bytes) => {
-      if (gone || closing) throw new InfrastructureError(`${path} is closed`);
-      await new Promise<void>((resolve, reject) => {
-        port.write(Buffer.from(bytes), (error) => {
-          if (error === null || error === undefined) resolve();
-          else reject(new InfrastructureError(`cannot write to ${path}: ${error.message}`));
-        });
-      });
+      if (gone || closing !== undefined) throw new InfrastructureError(`${path} is closed`);
+      const turn = writing.then(() => writeTerminal(port, Buffer.from(bytes)));
+      writing = turn.catch(() => {});
+      try {
+        await turn;
+      } catch (error) {
+        throw new InfrastructureError(`cannot write to ${path}: ${messageOf(error)}`);
+      }
     },
     close: async () => {
-      if (closing) return;
-      closing = true;
-      if (!port.isOpen) return;
-      await new Promise<void>((resolve) => {
-        port.close(() => {
-          resolve();
-        });
-      });
+      closing ??= port.close().catch(() => {});
+      await closing;
     },
   };
 }
 
-function openError(path: string, error: Error): InfrastructureError {
-  const text = error.message;
+function openError(path: string, error: unknown): InfrastructureError {
+  const text = messageOf(error);
   const next = /cannot lock|busy/i.test(text)
     ? "End the other program that has it open (another lockstep, a terminal program), then try again."
     : /permission/i.test(text)
