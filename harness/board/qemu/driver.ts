@@ -273,7 +273,7 @@ async function answers(
     await qmp.ready(deadline);
     return undefined;
   } catch (error) {
-    const exit = await Promise.race([process.ended, sleep(EXIT_MS)]);
+    const exit = await Promise.race([process.ended, sleep(EXIT_MS, undefined, { ref: false })]);
     if (exit === undefined) throw error;
     return exit;
   }

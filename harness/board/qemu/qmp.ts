@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { type Deadline, InfrastructureError, InternalError } from "../../base/index.ts";
+import { Deferred } from "../deferred.ts";
 
 /** A QMP event, e.g. `SHUTDOWN` with `{ guest: true, reason: "guest-shutdown" }`. */
 export interface QmpEvent {
@@ -22,7 +23,7 @@ export class Qmp {
   readonly #pending = new Map<number, Pending>();
   #socket: Socket | undefined;
   #nextId = 1;
-  #greeted: (() => void) | undefined;
+  readonly #greeted = new Deferred<void>();
   #text = "";
 
   private constructor(server: Server, onEvent: (event: QmpEvent) => void) {
@@ -46,13 +47,7 @@ export class Qmp {
 
   /** Waits for QEMU's greeting and leaves the negotiation mode. */
   async ready(deadline: Deadline): Promise<void> {
-    if (this.#socket === undefined || this.#greeted === undefined) {
-      await deadline.race(
-        new Promise<void>((resolve) => {
-          this.#greeted = resolve;
-        }),
-      );
-    }
+    await deadline.race(this.#greeted.promise);
     await this.execute("qmp_capabilities", {}, deadline);
   }
 
@@ -78,6 +73,7 @@ export class Qmp {
   }
 
   async close(): Promise<void> {
+    this.#greeted.reject(gone("its first question"));
     this.#socket?.destroy();
     await new Promise<void>((resolve) => {
       this.#server.close(() => {
@@ -119,8 +115,7 @@ export class Qmp {
       throw new InternalError("QEMU's monitor sent something that is not JSON", { cause: error });
     }
     if ("QMP" in message) {
-      this.#greeted?.();
-      this.#greeted = () => {};
+      this.#greeted.resolve();
     } else if (typeof message["event"] === "string") {
       this.#onEvent({ event: message["event"], data: record(message["data"]) });
     } else if (typeof message["id"] === "number") {
