@@ -39,6 +39,7 @@ export function createDirectConduit(
     kind: "direct",
     memory: new IdentityMemory(port.memory.as?.("host") ?? port.memory),
     ram: { base: ram.base as Ipa, size: ram.size },
+    ...(port.notifications === undefined ? {} : { notifications: port.notifications }),
     smc: (registers: Registers): void => port.smc(registers),
   };
 }

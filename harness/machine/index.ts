@@ -3,6 +3,7 @@ export * from "./address.ts";
 export * from "./direct.ts";
 export * from "./frames.ts";
 export * from "./guest-space.ts";
+export * from "./interrupt.ts";
 export * from "./memory.ts";
 export * from "./port.ts";
 export * from "./region.ts";

@@ -1,4 +1,5 @@
 import type { Ipa, Pa } from "./address.ts";
+import type { InterruptLine } from "./interrupt.ts";
 import type { Registers } from "./registers.ts";
 
 /** Memory at physical addresses, as the normal world's highest privilege sees it. */
@@ -28,6 +29,8 @@ export interface PhysicalMemory {
  */
 export interface PlatformPort {
   readonly memory: PhysicalMemory;
+  /** The line that asynchronous notifications of the secure world raise (SMC-7.3), where it has one. */
+  readonly notifications?: InterruptLine;
   /**
    * Issues one SMC with x0..x7 from `registers` and stores what comes back in place. Returns at
    * completion and at every RPC alike, as hardware does.
@@ -56,6 +59,8 @@ export interface Conduit {
   /** The RAM that the driver behind this conduit owns, in its own addresses. */
   readonly memory: GuestMemory;
   readonly ram: { readonly base: Ipa; readonly size: number };
+  /** The interrupt of asynchronous notifications, where the normal world behind this has one. */
+  readonly notifications?: InterruptLine;
   /** The driver's SMC or HVC instruction on vCPU `vcpu`; same contract as `PlatformPort.smc`. */
   smc(registers: Registers, vcpu?: number): void;
 }

@@ -1,6 +1,7 @@
 import {
   type Conduit,
   type GuestMemory,
+  type InterruptLine,
   type Ipa,
   IdentityMemory,
   type PlatformPort,
@@ -68,6 +69,7 @@ class HwdomConduit implements Conduit {
   readonly kind = "hwdom";
   readonly memory: GuestMemory;
   readonly ram: { readonly base: Ipa; readonly size: number };
+  readonly notifications?: InterruptLine;
   readonly #port: PlatformPort;
   readonly #clientId: number;
   readonly #granted: Granted;
@@ -76,6 +78,7 @@ class HwdomConduit implements Conduit {
   constructor(port: PlatformPort, options: HwdomOptions) {
     const { base, size } = options.ram;
     this.#port = port;
+    if (port.notifications !== undefined) this.notifications = port.notifications;
     this.#clientId = options.clientId ?? 1;
     this.ram = { base: base as Ipa, size };
     this.#granted = new Granted(port, options.ram);

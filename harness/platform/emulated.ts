@@ -90,6 +90,7 @@ export class EmulatedPlatform {
     });
     this.port = {
       memory: this.memory.view("normal", "host"),
+      notifications: this.secureWorld.notifications,
       smc: (registers) => {
         this.onPort?.("enter", registers);
         this.secureWorld.smc(registers);

@@ -1,9 +1,7 @@
-import type { PhysicalMemory } from "../machine/index.ts";
+import { InterruptLine, type PhysicalMemory } from "../machine/index.ts";
 import type { OpteeBuild } from "./build.ts";
+import { ASYNC_VALUE_MAX, type NotificationDriver } from "./notifications.ts";
 import type { TrustedApplication } from "./tas/ta.ts";
-
-/** First value of synchronous notifications when asynchronous ones are built (SMC-7.1). */
-const NOTIF_SYNC_BASE = 64;
 
 export interface CoreOptions {
   readonly build: OpteeBuild;
@@ -17,6 +15,8 @@ export interface CoreOptions {
   readonly userTas: readonly TrustedApplication[];
   /** Whether a normal-world interrupt is pending now, asked wherever one could be taken. */
   readonly interruptPending?: () => boolean;
+  /** Secure drivers that notify the normal world. */
+  readonly drivers?: readonly NotificationDriver[];
   /** Where the secure console's lines go. */
   readonly console?: (line: string) => void;
 }
@@ -27,6 +27,10 @@ export class Core {
   readonly memory: PhysicalMemory;
   readonly nowMs: () => number;
   readonly interruptPending: (() => boolean) | undefined;
+  readonly drivers: readonly NotificationDriver[];
+  /** The normal world's interrupt of asynchronous notifications. */
+  readonly notifications = new InterruptLine("OP-TEE asynchronous notification");
+  /** First value of synchronous notifications (SMC-7.1). */
   readonly syncNotificationBase: number;
   readonly pseudoTas: ReadonlyMap<string, TrustedApplication>;
   readonly userTas: ReadonlyMap<string, TrustedApplication>;
@@ -37,7 +41,8 @@ export class Core {
     this.memory = options.memory;
     this.nowMs = options.nowMs;
     this.interruptPending = options.interruptPending;
-    this.syncNotificationBase = options.build.asyncNotif ? NOTIF_SYNC_BASE : 0;
+    this.syncNotificationBase = options.build.asyncNotif ? ASYNC_VALUE_MAX + 1 : 0;
+    this.drivers = options.drivers ?? [];
     this.pseudoTas = new Map(options.pseudoTas.map((ta) => [ta.uuid, ta]));
     this.userTas = new Map(options.userTas.map((ta) => [ta.uuid, ta]));
     this.print = options.console ?? ((): void => undefined);

@@ -93,21 +93,6 @@ test("SMC-6: the cache is empty at first, goes on, and switching it off says so 
   expect(fast(without, OPTEE_SMC.ENABLE_SHM_CACHE)[0]).toBe(0);
 });
 
-test("SMC-7.3: pending notifications are read lowest first, and a spurious read has no value", () => {
-  const kit = new SecureKit();
-  const [partition] = kit.world.partitions.all;
-  expect(fast(kit, OPTEE_SMC.ENABLE_ASYNC_NOTIF)[0]).toBe(0);
-  expect(partition?.asyncNotifStarted).toBe(true);
-  for (const pending of [5, 0, 63]) partition?.pendingNotifications.add(pending);
-  const read = (): number[] => fast(kit, OPTEE_SMC.GET_ASYNC_NOTIF_VALUE).slice(0, 3);
-  expect([read(), read(), read(), read()]).toEqual([
-    [0, 0, 3],
-    [0, 5, 3],
-    [0, 63, 1],
-    [0, 0, 0],
-  ]);
-});
-
 const virtualized = (): SecureKit => new SecureKit({ build: { virtualization: true } });
 
 test("SMC-8.4: a client that was not announced gets ENOTAVAIL for every fast call", () => {

@@ -98,7 +98,7 @@ export function fastCall(
           seen: "a7 is 0",
         });
       }
-      partition.asyncNotifStarted = true;
+      partition.notifications.start();
       registers.set(0, SMC_RETURN.OK);
       return;
     case OPTEE_SMC.GET_ASYNC_NOTIF_VALUE:
@@ -170,15 +170,11 @@ function enableCache(
 }
 
 function notificationValue(registers: Registers, partition: Partition | undefined): void {
-  const pending = partition?.pendingNotifications ?? new Set<number>();
-  const [value] = [...pending].toSorted((a, b) => a - b);
+  const taken = partition?.notifications.take();
   let bits = 0;
-  if (value !== undefined) {
-    pending.delete(value);
-    bits |= ASYNC_NOTIF.VALUE_VALID;
-    if (pending.size > 0) bits |= ASYNC_NOTIF.VALUE_PENDING;
-  }
-  setAll(registers, [SMC_RETURN.OK, value ?? 0, bits]);
+  if (taken !== undefined) bits |= ASYNC_NOTIF.VALUE_VALID;
+  if (taken?.more === true) bits |= ASYNC_NOTIF.VALUE_PENDING;
+  setAll(registers, [SMC_RETURN.OK, taken?.value ?? 0, bits]);
 }
 
 /** Only the hypervisor may; id 0 is refused since 4.5.0; duplicates are not detected (SMC-8). */

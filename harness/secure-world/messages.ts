@@ -59,10 +59,12 @@ export function* handleMessage(
       yield* unregister(thread, arg, count);
       return SMC_RETURN.OK;
     case MSG_CMD.DO_BOTTOM_HALF:
-      return asyncNotif ? SMC_RETURN.OK : SMC_RETURN.EBADCMD;
+      if (!asyncNotif) return SMC_RETURN.EBADCMD;
+      yield* thread.partition.notifications.bottomHalf(thread);
+      return SMC_RETURN.OK;
     case MSG_CMD.STOP_ASYNC_NOTIF:
       if (!asyncNotif) return SMC_RETURN.EBADCMD;
-      thread.partition.asyncNotifStarted = false;
+      yield* thread.partition.notifications.stop(thread);
       return SMC_RETURN.OK;
     default:
       return SMC_RETURN.EBADCMD;

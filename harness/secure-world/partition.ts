@@ -1,6 +1,7 @@
 import type { Core } from "./core.ts";
 import { registeredObjectHeap } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
+import { Notifications } from "./notifications.ts";
 import { type RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
 import { SecureCondition } from "./sync.ts";
 import type { Session } from "./session.ts";
@@ -26,9 +27,7 @@ export class Partition {
   readonly singleInstanceFree = new SecureCondition();
   /** thread_prealloc_rpc_cache (SMC-6). */
   preallocRpcCache = false;
-  /** Asynchronous notifications (SMC-7): bit per value, and whether they were enabled. */
-  readonly pendingNotifications = new Set<number>();
-  asyncNotifStarted = false;
+  readonly notifications: Notifications;
   /** Whether the deferred runtime initialization ran (SMC-4.1.4). */
   runtimeInitialized = false;
   shutDown = false;
@@ -37,6 +36,7 @@ export class Partition {
   constructor(core: Core, clientId: number, taRam: number) {
     this.core = core;
     this.clientId = clientId;
+    this.notifications = new Notifications(core, clientId);
     this.threads = Array.from(
       { length: core.build.threads },
       (_, index) => new Thread(this, index),

@@ -45,8 +45,10 @@ export class Partitions {
   /** The newest partition of that id ends; whatever was suspended in it vanishes (SMC-8.5). */
   destroy(clientId: number): void {
     const index = this.#newestFirst.findIndex((one) => one.clientId === clientId);
-    const [gone] = index < 0 ? [] : this.#newestFirst.splice(index, 1);
+    const gone = this.#newestFirst[index];
     if (gone === undefined) return;
+    if (this.#core.build.asyncNotif) gone.notifications.shutDown();
+    this.#newestFirst.splice(index, 1);
     gone.shutDown = true;
     this.#freeRam += this.#share();
   }

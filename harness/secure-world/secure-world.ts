@@ -1,4 +1,11 @@
-import { isFastCall, ownerOf, type Registers, SMCCC, UNKNOWN_FUNCTION } from "../machine/index.ts";
+import {
+  type InterruptLine,
+  isFastCall,
+  ownerOf,
+  type Registers,
+  SMCCC,
+  UNKNOWN_FUNCTION,
+} from "../machine/index.ts";
 import { OPTEE_SMC, SMC_RETURN } from "../optee-abi/index.ts";
 import { Core, type CoreOptions } from "./core.ts";
 import { fastCall } from "./fast-calls.ts";
@@ -26,6 +33,23 @@ export class SecureWorld {
   }
 
   #crash: unknown;
+
+  /** The normal world's interrupt that asynchronous notifications raise. */
+  get notifications(): InterruptLine {
+    return this.core.notifications;
+  }
+
+  /**
+   * What a driver of the secure world does to notify a guest (0 without virtualization) of `value`,
+   * 0 to 63: nothing, and false, before that guest has enabled notifications (SMC-7.2). Throws
+   * RangeError for another value.
+   */
+  raiseNotification(value: number, clientId = 0): boolean {
+    const guest = this.core.build.asyncNotif ? this.partitions.select(clientId) : undefined;
+    if (guest?.notifications.started !== true) return false;
+    guest.notifications.send(value);
+    return true;
+  }
 
   /**
    * x0..x7 in, x0..x3 out in place; x4..x7 keep the caller's values (SMC-11.3). After a panic every

@@ -44,6 +44,22 @@ export class SecureCondition {
   }
 }
 
+/** A mutex of the core. */
+export class SecureMutex {
+  #holder: Thread | undefined;
+  readonly #free = new SecureCondition();
+
+  *lock(thread: Thread): SecureTask {
+    while (this.#holder !== undefined) yield* this.#free.wait(thread);
+    this.#holder = thread;
+  }
+
+  *unlock(thread: Thread): SecureTask {
+    this.#holder = undefined;
+    if (this.#free.waiting > 0) yield* this.#free.signal(thread);
+  }
+}
+
 /** A read/write mutex: many readers or one writer; a waiting writer does not hold readers back. */
 export class SecureRwMutex {
   /** Readers inside, or -1 with a writer inside. */

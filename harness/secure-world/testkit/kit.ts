@@ -19,6 +19,7 @@ import {
 } from "../../optee-abi/index.ts";
 import { uuidOctets } from "../../base/index.ts";
 import { DEBIAN_4_5, type OpteeBuild } from "../build.ts";
+import type { NotificationDriver } from "../notifications.ts";
 import { SecureWorld } from "../secure-world.ts";
 import { buildTaImage, PSEUDO_TAS, type TrustedApplication, USER_TAS } from "../tas/index.ts";
 
@@ -56,6 +57,7 @@ export interface KitOptions {
   readonly pseudoTas?: readonly TrustedApplication[];
   readonly userTas?: readonly TrustedApplication[];
   readonly interruptPending?: () => boolean;
+  readonly drivers?: readonly NotificationDriver[];
 }
 
 const built = new Map<TrustedApplication, Uint8Array>();
@@ -95,6 +97,7 @@ export class SecureKit {
       pseudoTas: options.pseudoTas ?? PSEUDO_TAS,
       userTas: options.userTas ?? USER_TAS,
       console: (line) => this.console.push(line),
+      drivers: options.drivers ?? [],
       ...(options.interruptPending === undefined
         ? {}
         : { interruptPending: options.interruptPending }),
