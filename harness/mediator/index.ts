@@ -1,6 +1,5 @@
 export * from "./backend.ts";
 export * from "./contract.ts";
-export { MEDIATOR_CLAUSES, type MediatorClause } from "./clauses.ts";
 export { OWN_COOKIE_HIGH } from "./cookies.ts";
 export type { Allocation } from "./heap.ts";
 export { createHwdomConduit, type HwdomOptions } from "./hwdom.ts";
