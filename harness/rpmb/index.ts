@@ -1,0 +1,10 @@
+export * from "./bench.ts";
+export * from "./cid.ts";
+export * from "./device.ts";
+export * from "./emmc.ts";
+export * from "./frame.ts";
+export * from "./key.ts";
+export * from "./legacy.ts";
+export * from "./mac.ts";
+export * from "./supplicant-emulation.ts";
+export { PowerCut, PowerSupply } from "./power.ts";
