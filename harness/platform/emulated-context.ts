@@ -1,6 +1,6 @@
 import { TargetCrashError } from "../base/index.ts";
 import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
-import type { Vm } from "../mediator/index.ts";
+import type { RuleSetName, Vm } from "../mediator/index.ts";
 import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/index.ts";
 import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
@@ -26,6 +26,10 @@ export class EmulatedContext implements ScenarioContext {
 
   get conduit(): Conduit {
     return this.guest().conduit;
+  }
+
+  get rules(): RuleSetName | undefined {
+    return this.platform.mediator?.rules;
   }
 
   guest(index = 0): Guest {

@@ -1,7 +1,13 @@
-import { LockstepError, messageOf } from "../base/index.ts";
+import { LockstepError, messageOf, UsageError } from "../base/index.ts";
 import type { BoardConfig } from "../board/index.ts";
-import type { Conduit } from "../machine/index.ts";
 import type { Status, SubcaseResult } from "../run/index.ts";
+import {
+  admits,
+  type Combination,
+  combinationName,
+  combinationsOf,
+  type Narrowing,
+} from "./combination.ts";
 import { createEmulated } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { importScenarios, isScenario, loadScenario } from "./reference.ts";
@@ -11,6 +17,8 @@ import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts"
 export interface EmulatedTargetOptions {
   /** Decides every interleaving and every scattered page; 1 when left out. */
   readonly seed?: number;
+  /** The only conduits and rule sets to use; all when left out. */
+  readonly narrowing?: Narrowing;
   /** The package that holds `dist/suites`; this one when left out. */
   readonly root?: string;
   /** Lines of the secure world's console. */
@@ -30,8 +38,9 @@ export class EmulatedTarget implements Target {
     this.#options = options;
   }
 
-  async run(reference: string, args: Data): Promise<Data> {
-    return this.#execute(await loadScenario(reference, this.#options.root), args);
+  async run(reference: string, args: Data, on?: Combination): Promise<Data> {
+    const scenario = await loadScenario(reference, this.#options.root);
+    return this.#execute(scenario, args, on ?? this.#firstOf(scenario), reference);
   }
 
   async xtest(id: string): Promise<XtestOutcome> {
@@ -39,7 +48,7 @@ export class EmulatedTarget implements Target {
     const scenario = restatements?.[id];
     if (!isScenario(scenario)) return { id, title: id, status: "skip", reason: "not modelled" };
     try {
-      return outcomeOf(id, await this.#execute(scenario, null));
+      return outcomeOf(id, await this.#execute(scenario, null, this.#firstOf(scenario), id));
     } catch (error) {
       if (error instanceof Skipped) {
         return { id, title: id, status: "skip", reason: error.reason };
@@ -53,22 +62,44 @@ export class EmulatedTarget implements Target {
     // Machines live only as long as their scenario.
   }
 
-  async #execute(scenario: Scenario, args: Data): Promise<Data> {
+  async #execute(scenario: Scenario, args: Data, on: Combination, name: string): Promise<Data> {
+    const wanted = combinationName(on);
+    const listed = combinationsOf(scenario).map(combinationName);
+    if (!listed.includes(wanted)) {
+      throw new UsageError(`scenario ${name} is not made for ${wanted}`, {
+        expected: listed.join(" or "),
+      });
+    }
+    if (!this.board.conduits.includes(on.conduit)) throw this.#lacks(scenario);
     const platform = createEmulated({
-      conduit: this.#conduitFor(scenario),
+      conduit: on.conduit,
       seed: this.#options.seed ?? 1,
-      rules: scenario.rules ?? "strict",
+      ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
+      ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(this.#options.console === undefined ? {} : { console: this.#options.console }),
     });
     return await scenario.run(new EmulatedContext(platform), args);
   }
 
-  #conduitFor(scenario: Scenario): Conduit["kind"] {
-    const conduit = scenario.conduits.find((kind) => this.board.conduits.includes(kind));
-    if (conduit !== undefined) return conduit;
+  /** The first combination that scenario, board and narrowing have in common. */
+  #firstOf(scenario: Scenario): Combination {
+    const { narrowing = {} } = this.#options;
+    const possible = combinationsOf(scenario).filter(({ conduit }) =>
+      this.board.conduits.includes(conduit),
+    );
+    if (possible.length === 0) throw this.#lacks(scenario);
+    const first = possible.find((one) => admits(narrowing, one));
+    if (first !== undefined) return first;
     throw new Skipped(
-      `needs conduit ${scenario.conduits.join(" or ")}, board ${this.board.name} has ${this.board.conduits.join(", ") || "none"}`,
+      `is for ${possible.map(combinationName).join(" or ")}, which is not selected`,
+    );
+  }
+
+  #lacks(scenario: Scenario): Skipped {
+    const { name, conduits } = this.board;
+    return new Skipped(
+      `needs conduit ${scenario.conduits.join(" or ")}, board ${name} has ${conduits.join(", ") || "none"}`,
     );
   }
 }

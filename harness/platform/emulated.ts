@@ -10,6 +10,7 @@ import {
   type Window,
 } from "../machine/index.ts";
 import {
+  RULE_SETS,
   createHwdomConduit,
   createMediator,
   type Mediator,
@@ -47,6 +48,8 @@ export interface EmulatedOptions {
   readonly seed: number;
   /** Mediator rules of conduit `vm`; default `strict`. */
   readonly rules?: RuleSetName;
+  /** VMs that the virtualized build must have room for at once; else as many as Debian's has. */
+  readonly vms?: number;
   /** What differs from the Debian build that fits the conduit. */
   readonly build?: Partial<OpteeBuild>;
   /** Of a thousand places where an interrupt could be taken, how many find one pending. */
@@ -76,7 +79,7 @@ export class EmulatedPlatform {
       { name: "mediator heap", ...map.mediatorHeap, type: "ram" },
       { name: "guest RAM", ...map.guestRam, type: "ram" },
     ]);
-    const stock = options.conduit === "vm" ? DEBIAN_4_5_VIRTUALIZED : DEBIAN_4_5;
+    const stock = options.conduit === "vm" ? virtualizedFor(options) : DEBIAN_4_5;
     const chance = new Random(options.seed ^ 0x1f7e);
     const interrupts = options.interrupts ?? 0;
     this.secureWorld = new SecureWorld({
@@ -124,6 +127,15 @@ export class EmulatedPlatform {
         : createDirectConduit(port, ram);
     return { conduit, vm: undefined };
   }
+}
+
+/** Debian's virtualized build; with more partitions, none of them smaller, where it needs them. */
+function virtualizedFor({ vms = 0, rules = "strict" }: EmulatedOptions): OpteeBuild {
+  const stock = DEBIAN_4_5_VIRTUALIZED;
+  // The host of rule set kvm is a client as well.
+  const guestCount = vms + (RULE_SETS[rules].hostClientId === 0 ? 0 : 1);
+  if (guestCount <= stock.guestCount) return stock;
+  return { ...stock, guestCount, taRam: (stock.taRam / stock.guestCount) * guestCount };
 }
 
 /** What OP-TEE may share: non-secure memory, its accesses attributed to the secure world. */

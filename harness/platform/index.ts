@@ -1,3 +1,4 @@
+export * from "./combination.ts";
 export * from "./emulated.ts";
 export { EmulatedContext } from "./emulated-context.ts";
 export * from "./emulated-target.ts";

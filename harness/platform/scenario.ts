@@ -33,6 +33,8 @@ export interface Guest {
 export interface ScenarioContext {
   /** The first guest's conduit, for scenarios that speak in registers. */
   readonly conduit: Conduit;
+  /** The mediator's rules in force; undefined on the other conduits. */
+  readonly rules: RuleSetName | undefined;
   readonly seed: number;
   readonly scheduler: Scheduler;
   /** The guest of that number, made on first use. Throws Skipped where there can be only one. */
@@ -49,12 +51,17 @@ export interface ScenarioContext {
 
 /** A normal-world program, a named export of `suites/<subject>/*.scenario.ts`. */
 export interface Scenario<C = ScenarioContext> {
-  /** Conduits that it can run on; the first that the board declares is taken. */
+  /** Conduits that it can run on; a suite that takes only one takes the first that the board has. */
   readonly conduits: readonly Conduit["kind"][];
   /** Clause ids that it exercises. */
   readonly clauses: readonly string[];
-  /** The mediator's rules, on conduit `vm`; `strict` when left out. */
-  readonly rules?: RuleSetName;
+  /** The mediator's rules that it can run under, on conduit `vm`; all when left out, `strict` first. */
+  readonly rules?: RuleSetName | readonly RuleSetName[];
+  /**
+   * How many VMs there are at once, on conduit `vm`. The emulated secure world is built with room for
+   * them; elsewhere, and when left out, what there is decides.
+   */
+  readonly vms?: number;
   /**
    * How many in a thousand of the places where the secure world can be interrupted find an interrupt
    * pending, on the emulated platform; real ones have their own. 0 when left out.

@@ -1,4 +1,5 @@
 import type { BoardConfig } from "../board/index.ts";
+import type { Combination } from "./combination.ts";
 import type { Status, SubcaseResult } from "../run/index.ts";
 
 /** Structured-clone data: what may cross between a suite and the process that owns the board. */
@@ -27,9 +28,11 @@ export interface Target {
   readonly board: BoardConfig;
   /**
    * Runs a scenario: `reference` is `<subject>/<file>#<export>`, e.g. `mediator/session#openPseudoTa`.
-   * Rejects with a `Skipped` when the target lacks a conduit that the scenario names.
+   * `on` is the combination of conduit and rules to run it on, the first that the target has when
+   * left out. Rejects with a `Skipped` when the target has none that the scenario names, with a
+   * `UsageError` when the scenario does not name `on`.
    */
-  run(reference: string, args: Data): Promise<Data>;
+  run(reference: string, args: Data, on?: Combination): Promise<Data>;
   /** The outcome of one xtest case; on a board the whole selection runs once, streamed. */
   xtest(id: string): Promise<XtestOutcome>;
   /** Ends what is under way. */

@@ -6,9 +6,12 @@ import { messageOf } from "../base/index.ts";
 import {
   caseIdOf,
   type FromSuite,
+  isSelected,
   matchesFilter,
+  nameOn,
   SUITE_ENV,
   type SuiteCaseEnd,
+  type SuiteCombination,
   type SuiteSetup,
   type ToSuite,
 } from "./channel.ts";
@@ -62,8 +65,17 @@ export default class SuiteEnvironment extends TestEnvironment {
     const lockstepTarget = {
       board: this.#setup.board,
       xtestCases: this.#setup.xtest,
-      run: async (reference: string, args: unknown) =>
-        await this.#ask((seq) => ({ kind: "run", seq, caseId: this.#caseId, reference, args })),
+      combinations: (reference: string) => this.#combinationsOf(reference),
+      nameOn,
+      run: async (reference: string, args: unknown, on?: SuiteCombination) =>
+        await this.#ask((seq) => ({
+          kind: "run",
+          seq,
+          caseId: this.#caseId,
+          reference,
+          args,
+          ...(on === undefined ? {} : { on }),
+        })),
       xtest: async (id: string) =>
         await this.#ask((seq) => ({ kind: "xtest", seq, caseId: this.#caseId, id })),
       skip: (reason: string) => {
@@ -106,16 +118,28 @@ export default class SuiteEnvironment extends TestEnvironment {
     return block.children
       .map((child) => {
         if (child.type === "describeBlock") return this.#selectedIn(child);
-        const selected = matchesFilter(this.#setup.filter, this.#idOf(child), this.#titleOf(child));
-        return selected ? 1 : 0;
+        return this.#isWanted(child) ? 1 : 0;
       })
       .reduce((sum, count) => sum + count, 0);
+  }
+
+  #isWanted(test: Circus.TestEntry): boolean {
+    const { filter, narrowing } = this.#setup;
+    return (
+      isSelected(narrowing, fullName(test)) &&
+      matchesFilter(filter, this.#idOf(test), this.#titleOf(test))
+    );
+  }
+
+  /** What a scenario lists; empty where that is one combination only. */
+  #combinationsOf(reference: string): readonly SuiteCombination[] {
+    return this.#setup.combinations?.find(({ of }) => of.includes(reference))?.on ?? [];
   }
 
   #start(test: Circus.TestEntry): void {
     const title = this.#titleOf(test);
     const caseId = this.#idOf(test);
-    if (!matchesFilter(this.#setup.filter, caseId, title)) {
+    if (!this.#isWanted(test)) {
       test.mode = "skip";
       return;
     }

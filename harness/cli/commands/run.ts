@@ -1,7 +1,12 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { Conduit } from "../../machine/index.ts";
+import type { RuleSetName } from "../../mediator/index.ts";
 import type { CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
 import type { RunFlags } from "../run-loop/execute.ts";
+
+const CONDUITS: readonly Conduit["kind"][] = ["direct", "hwdom", "vm"];
+const RULES: readonly RuleSetName[] = ["strict", "xen", "kvm"];
 
 export const build: CommandBuilder = (context) => {
   const command = new Command("run")
@@ -12,6 +17,17 @@ export const build: CommandBuilder = (context) => {
     .option("--board <board...>", "boards besides the emulated platform (default: LOCKSTEP_BOARD)")
     .option("--suite <suite...>", "run only these suites: the folders under suites/")
     .option("--filter <re...>", "run only cases whose id or title matches one of these")
+    .addOption(
+      new Option("--conduit <conduit...>", "run scenarios on these conduits only").choices(
+        CONDUITS,
+      ),
+    )
+    .addOption(
+      new Option(
+        "--rules <rules...>",
+        "run scenarios of conduit vm under these mediator rules only",
+      ).choices(RULES),
+    )
     .option("--baseline <bundle>", "compare with an earlier bundle; worse than it fails the run")
     .option("--out <dir>", "folder of the bundle (default: lockstep-out/TIME, or LOCKSTEP_OUT)")
     .option("--retries <n>", "boot a board again after an infrastructure error", whole, 0)
@@ -29,6 +45,7 @@ export const build: CommandBuilder = (context) => {
   return examples(command, [
     ["lockstep run", "the emulated platform, within seconds"],
     ["lockstep run --board qemu-virt", "and a real OP-TEE in QEMU, with all of xtest"],
+    ["lockstep run --suite normal-world --conduit vm --rules kvm", "one conduit, one rule set"],
     ["lockstep run --suite xtest --filter 'regression_10[01]'", "some cases only"],
     ["lockstep run --board qemu-virt --baseline last-night", "what became worse since"],
   ]);

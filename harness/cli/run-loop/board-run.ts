@@ -13,6 +13,7 @@ import { type ExpectedList, runXtest } from "../../xtest/index.ts";
 import { bootDeadline, type OpenedBoard, openBoardForCli } from "../open-board.ts";
 import { BoardTarget } from "./board-target.ts";
 import { boardFacts, wholeImage } from "./facts.ts";
+import { listedCombinations } from "./combinations.ts";
 import { observerFor } from "./observer.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
@@ -35,6 +36,8 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
   const setup: SuiteSetup = {
     board: { name: config.name, type: config.type, platform: config.platform },
     filter: session.plan.filter,
+    narrowing: session.plan.narrowing,
+    combinations: await listedCombinations(session.plan.suites),
     xtest: wanted.map(({ id, title }) => ({ id, title })),
   };
   if (wanted.length > 0 && !exact) {

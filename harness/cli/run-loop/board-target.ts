@@ -1,6 +1,7 @@
 import { BoardFileError, InternalError } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
 import {
+  type Combination,
   type Data,
   type Scenario,
   Skipped,
@@ -47,7 +48,7 @@ export class BoardTarget implements Target {
     this.#loadScenario = loadScenario;
   }
 
-  async run(reference: string, _args: Data): Promise<Data> {
+  async run(reference: string, _args: Data, _on?: Combination): Promise<Data> {
     const { conduits } = await this.#loadScenario(reference);
     const declared = this.board.conduits;
     const conduit = conduits.find((kind) => declared.includes(kind));

@@ -1,6 +1,7 @@
 import type { BoardConfig } from "../../board/index.ts";
 import { EmulatedTarget, loadScenario } from "../../platform/index.ts";
 import type { SuiteSetup } from "../../run/index.ts";
+import { listedCombinations } from "./combinations.ts";
 import { emulatedFacts } from "./facts.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
@@ -12,11 +13,14 @@ export async function runEmulated(config: BoardConfig, session: RunSession): Pro
   const setup: SuiteSetup = {
     board: { name: config.name, type: config.type, platform: config.platform },
     filter: session.plan.filter,
+    narrowing: session.plan.narrowing,
+    combinations: await listedCombinations(session.plan.suites),
     xtest: expected.cases.map(({ id, title }) => ({ id, title })),
   };
   const { writer } = session;
   const target = new EmulatedTarget(config, {
     seed: session.seed,
+    narrowing: session.plan.narrowing,
     console: (line) => writer.raw(config.name, "secure", Buffer.from(`${line}\n`)),
   });
   session.recordFacts(emulatedFacts(config));

@@ -3,6 +3,8 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { EXIT, packageRoot, UsageError } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
+import type { Conduit } from "../../machine/index.ts";
+import type { RuleSetName } from "../../mediator/index.ts";
 import {
   BundleReader,
   BundleWriter,
@@ -22,6 +24,8 @@ export interface RunFlags {
   readonly board?: readonly string[];
   readonly suite?: readonly string[];
   readonly filter?: readonly string[];
+  readonly conduit?: readonly Conduit["kind"][];
+  readonly rules?: readonly RuleSetName[];
   readonly baseline?: string;
   readonly out?: string;
   readonly retries: number;
@@ -46,6 +50,10 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
       suites: flags.suite ?? [],
       filters: flags.filter ?? [],
       retries: flags.retries,
+      narrowing: {
+        ...(flags.conduit === undefined ? {} : { conduits: flags.conduit }),
+        ...(flags.rules === undefined ? {} : { rules: flags.rules }),
+      },
     },
     context.env,
   );

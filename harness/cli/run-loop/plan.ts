@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
 import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
+import type { Narrowing } from "../../platform/index.ts";
 import type { CaseFilter } from "../../run/index.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
@@ -13,6 +14,7 @@ export interface RunOptions {
   readonly suites: readonly string[];
   readonly filters: readonly string[];
   readonly retries: number;
+  readonly narrowing: Narrowing;
 }
 
 export interface RunPlan {
@@ -20,6 +22,8 @@ export interface RunPlan {
   readonly boards: readonly BoardConfig[];
   readonly suites: readonly string[];
   readonly filter: CaseFilter;
+  /** The conduits and rule sets that are wanted. */
+  readonly narrowing: Narrowing;
   readonly retries: number;
 }
 
@@ -38,6 +42,7 @@ export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Prom
     boards: await checkedBoards(options.boards, env),
     suites: options.suites.length > 0 ? [...new Set(options.suites)] : available,
     filter: { patterns },
+    narrowing: options.narrowing,
     retries: options.retries,
   };
 }

@@ -69,6 +69,8 @@ test.each([
   [["--board", "qemu-vrit"], 'did you mean "qemu-virt"?'],
   [["--baseline", "/nonexistent"], "/nonexistent"],
   [["--retries", "many"], "Write a whole number"],
+  [["--conduit", "vhdom"], "Allowed choices are direct, hwdom, vm"],
+  [["--rules", "lax"], "Allowed choices are strict, xen, kvm"],
 ])(
   "lockstep run %j is refused before anything is created",
   async (args, text) => {

@@ -90,8 +90,14 @@ export class RunSession {
 
   #refuseEmpty(): void {
     const { patterns } = this.plan.filter;
-    if (patterns.length === 0 || this.writer.results.cases.length > 0) return;
-    throw new UsageError(`no case matches --filter ${patterns.join(" --filter ")}`, {
+    const { conduits = [], rules = [] } = this.plan.narrowing;
+    const options = [
+      ...patterns.map((pattern) => `--filter ${pattern}`),
+      ...conduits.map((conduit) => `--conduit ${conduit}`),
+      ...rules.map((set) => `--rules ${set}`),
+    ];
+    if (options.length === 0 || this.writer.results.cases.length > 0) return;
+    throw new UsageError(`no case matches ${options.join(" ")}`, {
       next: "The expression is matched against ids such as xtest.regression_1001 and against titles; the results.json of a whole run holds both.",
     });
   }

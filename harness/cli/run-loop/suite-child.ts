@@ -7,7 +7,13 @@ import {
   packageRoot,
   type Progress,
 } from "../../base/index.ts";
-import { Skipped, type Target, type Data, type XtestOutcome } from "../../platform/index.ts";
+import {
+  type Combination,
+  type Data,
+  Skipped,
+  type Target,
+  type XtestOutcome,
+} from "../../platform/index.ts";
 import {
   type CaseResult,
   type FromSuite,
@@ -136,10 +142,7 @@ class SuiteChild {
         this.#end(message.end);
         break;
       case "run":
-        this.#answer(
-          message.seq,
-          this.#runScenario(message.caseId, message.reference, message.args),
-        );
+        this.#answer(message.seq, this.#runScenario(message));
         break;
       case "xtest":
         this.#answer(message.seq, this.#runXtest(message.caseId, message.id));
@@ -157,11 +160,16 @@ class SuiteChild {
     return caseId.startsWith("xtest.");
   }
 
-  async #runScenario(caseId: string, reference: string, args: unknown): Promise<unknown> {
+  async #runScenario({
+    caseId,
+    reference,
+    args,
+    on,
+  }: Extract<FromSuite, { kind: "run" }>): Promise<unknown> {
     const known = this.#clauses.get(caseId) ?? new Set<string>();
     this.#clauses.set(caseId, known);
     for (const clause of await this.#o.clausesOf(reference)) known.add(clause);
-    return await this.#o.target.run(reference, args as Data);
+    return await this.#o.target.run(reference, args as Data, on as Combination | undefined);
   }
 
   readonly #outcomes = new Map<string, XtestOutcome>();
