@@ -1,1 +1,4 @@
+export * from "./accounting/account.ts";
+export * from "./accounting/scenarios.ts";
+export * from "./accounting/titles.ts";
 export * from "./clauses/index.ts";

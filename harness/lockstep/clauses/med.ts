@@ -40,7 +40,7 @@ TEEC_CODES | GENERIC, BAD_PARAMETERS and OUT_OF_MEMORY from COMMS are all that i
 025 R | ENABLE_SHM_CACHE is forwarded; a0 comes back |
 026 R | DISABLE_SHM_CACHE unpins first, then names the cookie |
 027 R | GET_SHM_CONFIG is refused locally with ENOTAVAIL |
-028 R | EXCHANGE_CAPABILITIES is filtered | : handle_exchange_capabilities | out: only the heading of MED-030 to MED-034, which are the rules
+028 R | EXCHANGE_CAPABILITIES is forwarded and filtered both ways | : handle_exchange_capabilities
 029 R | everything else does not exist for guests: UNKNOWN_FUNCTION |
 
 ## 3 | xen xen/arch/arm/tee/optee.c: handle_exchange_capabilities | conduit: vm
