@@ -7,6 +7,8 @@ import { type Task, WaitQueue } from "../machine/index.ts";
 export class CallQueue {
   readonly #limit: number;
   readonly #waiting = new WaitQueue("optee call queue");
+  readonly #systemWaiting = new WaitQueue("optee call queue of system sessions");
+  #systemSessions = 0;
   #running = 0;
 
   /** `limit` 0: rely on ETHREAD_LIMIT. */
@@ -18,18 +20,34 @@ export class CallQueue {
     return this.#running;
   }
 
-  *begin(): Task {
-    while (this.#limit > 0 && this.#running >= this.#limit) yield this.#waiting;
+  /** Keeps one thread for system sessions; false where there is no second one (SMC-9.2). */
+  addSystemSession(): boolean {
+    if (this.#limit <= 1) return false;
+    this.#systemSessions += 1;
+    return true;
+  }
+
+  removeSystemSession(): void {
+    this.#systemSessions -= 1;
+  }
+
+  *begin(system = false): Task {
+    if (this.#limit > 0) {
+      const queue = system ? this.#systemWaiting : this.#waiting;
+      while (this.#limit - this.#running <= (system || this.#systemSessions === 0 ? 0 : 1)) {
+        yield queue;
+      }
+    }
     this.#running += 1;
   }
 
   /** After ETHREAD_LIMIT: until another call completes. */
-  *waitForCompletion(): Task {
-    yield this.#waiting;
+  *waitForCompletion(system = false): Task {
+    yield system ? this.#systemWaiting : this.#waiting;
   }
 
   end(): void {
     this.#running -= 1;
-    this.#waiting.wake();
+    if (this.#systemWaiting.wake() === 0) this.#waiting.wake();
   }
 }

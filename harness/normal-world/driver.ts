@@ -11,18 +11,18 @@ import {
   SMC_RETURN,
   TEEC,
   TEEC_ORIGIN,
-  UUIDS,
   WORD,
 } from "../optee-abi/index.ts";
-import { uuidOctets } from "../base/index.ts";
-import { ERRNO, Param, TEE_LOGIN } from "../tee-uapi/index.ts";
-import { CallQueue } from "./call-queue.ts";
+import { ERRNO, type Param } from "../tee-uapi/index.ts";
+import { NotificationInterrupt } from "./async-notifications.ts";
+import type { CallQueue } from "./call-queue.ts";
+import { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 import type { Kernel } from "./kernel.ts";
 import { type MessageBuffer, MessageBuffers, type Placement } from "./message-buffers.ts";
 import { fromMessageParam, toMessageParam } from "./message-params.ts";
 import { Notifications } from "./notifications.ts";
 import { makePageList } from "./page-list.ts";
-import { probe, type SecureWorldFacts } from "./probe.ts";
+import { emptyShmCache, fastCalls, probe, type SecureWorldFacts } from "./probe.ts";
 import { ReservedPool } from "./reserved-pool.ts";
 import { type CallContext, RpcService } from "./rpc-service.ts";
 import type { TeeShm } from "./shm.ts";
@@ -58,23 +58,37 @@ export class OpteeDriver {
   readonly #buffers: MessageBuffers;
   readonly #rpc: RpcService;
   readonly #pool: ReservedPool | undefined;
+  readonly #notifications: Notifications;
+  readonly #interrupt: NotificationInterrupt | undefined;
+  /** Sessions that may use the thread kept for them (TEE-3.2). */
+  readonly #systemSessions = new Set<number>();
   readonly #releaseShm: (shm: TeeShm) => Task;
 
-  private constructor(kernel: Kernel, facts: SecureWorldFacts) {
+  private constructor(kernel: Kernel, facts: SecureWorldFacts, queue: CallQueue) {
     this.kernel = kernel;
     this.facts = facts;
-    this.#queue = new CallQueue(facts.threadCount);
+    this.#queue = queue;
+    this.#notifications = new Notifications(facts.maxNotification);
     this.#pool = this.dynamicShm ? undefined : new ReservedPool(kernel, facts.reservedShm);
     this.#releaseShm = (shm) => this.releaseShm(shm);
     this.#rpc = new RpcService({
       kernel,
       supplicant: this.supplicant,
-      notifications: new Notifications(facts.maxNotification),
-      allocate: (size) => this.#pool?.allocate(size) ?? kernel.allocateShm(size, undefined, 0),
+      notifications: this.#notifications,
+      allocate: (size) => this.#allocatePrivate(size),
       release: this.#releaseShm,
       supplicantShm: (id) => this.supplicantShm(id),
     });
     this.#buffers = new MessageBuffers(kernel, this.#placement(), () => this.#makeEntry());
+    const line = kernel.conduit.notifications;
+    if (line !== undefined && (facts.capabilities & SEC_CAP.ASYNC_NOTIF) !== 0) {
+      this.#interrupt = new NotificationInterrupt({
+        line,
+        ask: fastCalls(kernel),
+        send: (value) => this.#notifications.send(value),
+        bottomHalf: () => this.#simple(MSG_CMD.DO_BOTTOM_HALF, 0, 0, kernelCaller()),
+      });
+    }
   }
 
   /** Probes the secure world (SMC-9); an errno when there is none that the driver can use. */
@@ -86,9 +100,33 @@ export class OpteeDriver {
   > {
     const found = yield* probe(kernel);
     if (!found.ok) return found;
-    const driver = new OpteeDriver(kernel, found.facts);
-    yield* driver.enumerateDevices(0);
+    const driver = new OpteeDriver(kernel, found.facts, found.queue);
+    driver.#interrupt?.start(kernel.scheduler, kernel.name);
+    yield* enumerateDevices(driver, DEVICE_PTA_CMD.GET_DEVICES);
     return { ok: true, driver };
+  }
+
+  /** Undoes the probe (SMC-9.11). Every context must be gone. */
+  *remove(): Task {
+    yield* this.shutdown();
+    if (this.#interrupt !== undefined) {
+      yield* this.#simple(MSG_CMD.STOP_ASYNC_NOTIF, 0, 0, kernelCaller());
+      this.#interrupt.stop();
+    }
+    for (const shm of this.#buffers.drain()) yield* this.releaseShm(shm);
+  }
+
+  /** What the system's shutdown does: takes cached RPC arguments back (SMC-9.11). */
+  *shutdown(): Task {
+    if (this.facts.rpcParamCount > 0) return;
+    const cookies: [number, number][] = [];
+    yield* emptyShmCache(fastCalls(this.kernel), this.#queue, (high, low) => {
+      cookies.push([high, low]);
+    });
+    for (const [high, low] of cookies) {
+      const shm = this.kernel.shmPointers.find(high, low);
+      if (shm !== undefined) yield* this.releaseShm(shm);
+    }
   }
 
   get dynamicShm(): boolean {
@@ -157,7 +195,8 @@ export class OpteeDriver {
       const param = params[index];
       if (param !== undefined) toMessageParam(message, index, param);
     }
-    const sent = yield* this.#call(buffer, params.length, caller);
+    const system = this.#systemSessions.size > 0 && this.#systemSessions.has(session);
+    const sent = yield* this.#call(buffer, params.length, caller, system);
     let result: DriverResult = COMMUNICATION;
     if (sent) {
       const back = buffer.message();
@@ -171,22 +210,32 @@ export class OpteeDriver {
     return result;
   }
 
-  *closeSession(session: number): Task {
-    yield* this.#simple(MSG_CMD.CLOSE_SESSION, session, 0);
+  /** Makes a kernel client's session a system session; false where no thread can be kept (TEE-3.2). */
+  systemSession(session: number): boolean {
+    if (this.#systemSessions.has(session)) return true;
+    if (!this.#queue.addSystemSession()) return false;
+    this.#systemSessions.add(session);
+    return true;
   }
 
-  *cancel(session: number, cancelId: number): Task {
-    yield* this.#simple(MSG_CMD.CANCEL, session, cancelId);
+  *closeSession(session: number, caller: Caller): Task {
+    const system = this.#systemSessions.delete(session);
+    yield* this.#simple(MSG_CMD.CLOSE_SESSION, session, 0, caller, system);
+    if (system) this.#queue.removeSystemSession();
   }
 
-  *#simple(cmd: number, session: number, cancelId: number): Task {
+  *cancel(session: number, cancelId: number, caller: Caller): Task {
+    yield* this.#simple(MSG_CMD.CANCEL, session, cancelId, caller);
+  }
+
+  *#simple(cmd: number, session: number, cancelId: number, caller: Caller, system = false): Task {
     const buffer = yield* this.#buffers.take();
     if (buffer === undefined) return;
     const message = buffer.message();
     message.cmd = cmd;
     message.session = session;
     message.cancelId = cancelId;
-    yield* this.#call(buffer, 0, kernelCaller());
+    yield* this.#call(buffer, 0, caller, system);
     this.#buffers.give(buffer);
   }
 
@@ -230,7 +279,7 @@ export class OpteeDriver {
   /** Registration messages always use a private page, never a registered one (SMC-9). */
   *#registration(fill: (message: MessageView) => void): Task<number> {
     const { kernel } = this;
-    const shm = kernel.allocateShm(PAGE_SIZE, undefined, 0);
+    const shm = this.#allocatePrivate(PAGE_SIZE);
     if (shm === undefined) return TEEC.TEEC_ERROR_OUT_OF_MEMORY;
     const fid =
       this.facts.rpcParamCount > 0 ? OPTEE_SMC.CALL_WITH_RPC_ARG : OPTEE_SMC.CALL_WITH_ARG;
@@ -254,6 +303,14 @@ export class OpteeDriver {
     return undefined;
   }
 
+  /** Memory for RPCs and messages, in whole pages and registered with nobody. */
+  #allocatePrivate(size: number): TeeShm | undefined {
+    const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
+    return this.#pool === undefined
+      ? this.kernel.allocateShm(rounded, undefined, 0)
+      : this.#pool.allocate(rounded);
+  }
+
   #placement(): Placement {
     const rpcArg = this.facts.rpcParamCount > 0;
     if (this.dynamicShm) return rpcArg ? "registered" : "private";
@@ -270,20 +327,20 @@ export class OpteeDriver {
   }
 
   /** Carries a message to the secure world and back; false when the transport failed (SMC-9.3). */
-  *#call(buffer: MessageBuffer, params: number, caller: Caller): Task<boolean> {
+  *#call(buffer: MessageBuffer, params: number, caller: Caller, system = false): Task<boolean> {
     buffer.written();
     const { kernel } = this;
     const cpu = kernel.cpuForCall();
     const call: CallContext = { pageList: [], caller };
     const registers = new Registers();
     this.#entry(registers, buffer);
-    yield* this.#queue.begin();
+    yield* this.#queue.begin(system);
     let a0: number;
     for (;;) {
       kernel.smc(registers, cpu);
       a0 = registers.get(0);
       if (a0 === SMC_RETURN.ETHREAD_LIMIT) {
-        yield* this.#queue.waitForCompletion();
+        yield* this.#queue.waitForCompletion(system);
         this.#entry(registers, buffer);
       } else if (isRpcReturn(a0)) {
         const rpcArg = buffer.hasRpcArg ? () => buffer.rpcArg(params) : undefined;
@@ -311,41 +368,6 @@ export class OpteeDriver {
     }
   }
 
-  /**
-   * Asks the device-enumeration pseudo-TA which TAs want a device: first the size with a NULL buffer,
-   * then the list (SMC-9.12). `command` 0 at probe, 1 when the supplicant first opens.
-   */
-  *enumerateDevices(command: number): Task {
-    const caller = kernelCaller();
-    const opened = yield* this.openSession(
-      undefined,
-      {
-        uuid: uuidOctets(UUIDS.deviceEnumeration),
-        clientUuid: new Uint8Array(16),
-        login: TEE_LOGIN.REE_KERNEL,
-        cancelId: 0,
-      },
-      [],
-      caller,
-    );
-    if (opened.ret !== TEEC.TEEC_SUCCESS) return;
-    yield* this.#listDevices(opened.session, command, caller);
-    yield* this.closeSession(opened.session);
-  }
-
-  *#listDevices(session: number, command: number, caller: Caller): Task {
-    const query = { param: new Param().setNullMemref(6), shm: undefined };
-    const first = yield* this.invoke(session, command, 0, [query], caller);
-    if (first.ret !== TEEC.TEEC_ERROR_SHORT_BUFFER || query.param.bNumber === 0) return;
-    const size = query.param.bNumber;
-    const shm = yield* this.allocateKernelShm(size);
-    if (shm === undefined) return;
-    const list = { param: new Param().set(6, 0, size, 0), shm };
-    const second = yield* this.invoke(session, command, 0, [list], caller);
-    if (second.ret === TEEC.TEEC_SUCCESS) this.#addDevices(shm.span.read(0, size));
-    yield* this.releaseShm(shm);
-  }
-
   /** Memory that the kernel itself shares with TAs. */
   *allocateKernelShm(size: number): Task<TeeShm | undefined> {
     const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
@@ -356,13 +378,6 @@ export class OpteeDriver {
       return undefined;
     }
     return shm;
-  }
-
-  #addDevices(octets: Uint8Array): void {
-    for (let at = 0; at + 16 <= octets.length; at += 16) {
-      const hex = Buffer.from(octets.subarray(at, at + 16)).toString("hex");
-      this.devices.push(hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5"));
-    }
   }
 }
 

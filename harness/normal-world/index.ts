@@ -4,7 +4,7 @@ export * from "./libteec.ts";
 export * from "./libteec-params.ts";
 export * from "./linux.ts";
 export { PageAllocator, PageSpan } from "./pages.ts";
-export { type OpenFile, Process, type ProcessOptions } from "./process.ts";
+export { type OpenFile, Process, ProcessKilled, type ProcessOptions } from "./process.ts";
 export { Supplicant } from "./supplicant.ts";
 export { type ServiceParam, SupplicantFiles } from "./supplicant-fs.ts";
 export { TeeContext } from "./tee-context.ts";

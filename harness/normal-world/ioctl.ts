@@ -195,14 +195,14 @@ function* cancel(call: IoctlCall): Task<number> {
   const session = call.view.getUint32(CANCEL_ARG.session, true);
   if (!call.context.sessions.has(session)) return -ERRNO.EINVAL;
   const { driver } = call.context.device;
-  yield* driver.cancel(session, call.view.getUint32(CANCEL_ARG.cancelId, true));
+  yield* driver.cancel(session, call.view.getUint32(CANCEL_ARG.cancelId, true), call.process);
   return 0;
 }
 
 function* closeSession(call: IoctlCall): Task<number> {
   const session = call.view.getUint32(CLOSE_SESSION_ARG.session, true);
   if (!call.context.sessions.delete(session)) return -ERRNO.EINVAL;
-  yield* call.context.device.driver.closeSession(session);
+  yield* call.context.device.driver.closeSession(session, call.process);
   return 0;
 }
 

@@ -17,6 +17,11 @@ export interface KernelOptions {
   readonly cpus?: number;
   /** Timer ticks a second: what NOTIFICATION's timeout is really counted in (SMC-9.9). */
   readonly hz?: number;
+  /**
+   * Built to load OP-TEE's image through EL3 (SMC-9.P1); `image` is the file, undefined when the
+   * root file system has none.
+   */
+  readonly imageLoad?: { readonly image: Uint8Array | undefined };
   /** Wall time at power-on, milliseconds since the Unix epoch. */
   readonly epochMs?: number;
   readonly log?: (line: string) => void;
@@ -39,6 +44,7 @@ export class Kernel {
   readonly scheduler: Scheduler;
   readonly cpus: number;
   readonly hz: number;
+  readonly imageLoad: { readonly image: Uint8Array | undefined } | undefined;
   readonly pages: PageAllocator;
   readonly shmPointers = new KernelPointers<TeeShm>();
   readonly log: (line: string) => void;
@@ -53,6 +59,7 @@ export class Kernel {
     this.scheduler = options.scheduler;
     this.cpus = options.cpus ?? 2;
     this.hz = options.hz ?? 250;
+    this.imageLoad = options.imageLoad;
     this.pages = new PageAllocator(options.conduit);
     this.log = options.log ?? ((): void => undefined);
     this.#epochMs = options.epochMs ?? DEFAULT_EPOCH_MS;

@@ -59,7 +59,23 @@ export class Linux {
     if (started < 0) return started;
     this.#supplicant = supplicant;
     supplicant.run();
+    const scan = this.#devices.get("/dev/teepriv0")?.scan;
+    if (scan !== undefined) yield* scan.join();
     return 0;
+  }
+
+  /**
+   * Unbinds the driver (SMC-9.11). Waits, as Linux does, until every context of its devices has been
+   * released; new ones cannot be opened.
+   */
+  *remove(): Task {
+    const driver = this.#driver;
+    if (driver === undefined) return;
+    const devices = [...this.#devices.values()];
+    this.#devices.clear();
+    this.#driver = undefined;
+    for (const device of devices) while (device.contexts > 0) yield device.released;
+    yield* driver.remove();
   }
 
   /** Probe and supplicant together: what a booted system has. */

@@ -115,6 +115,12 @@ export class MessageBuffers {
     return new MessageBuffer(kernel, shm, fid, 0);
   }
 
+  /** Empties the cache; the caller releases its memory. No buffer may be in use. */
+  drain(): TeeShm[] {
+    this.#free.length = 0;
+    return this.entries.splice(0);
+  }
+
   give(buffer: MessageBuffer): void {
     this.#free.push(buffer);
   }

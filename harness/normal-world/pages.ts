@@ -4,7 +4,7 @@ import { TargetCrashError } from "../base/index.ts";
 /** The kernel's page allocator over a conduit's RAM, with reference counts. */
 export class PageAllocator {
   readonly #memory: GuestMemory;
-  readonly #free: Ipa[] = [];
+  #free: Ipa[] = [];
   readonly #references = new Map<Ipa, number>();
 
   /** The free list is kept in an order that makes most buffers physically scattered. */
@@ -36,6 +36,23 @@ export class PageAllocator {
       this.#references.set(page, 1);
     }
     return pages;
+  }
+
+  /** `count` zeroed pages at adjacent addresses, or undefined when no run of free ones is so long. */
+  allocateContiguous(count: number): Ipa[] | undefined {
+    const free = new Set(this.#free);
+    for (const first of this.#free) {
+      let length = 0;
+      while (length < count && free.has((first + length * PAGE_SIZE) as Ipa)) length += 1;
+      if (length < count || count === 0) continue;
+      const end = first + count * PAGE_SIZE;
+      // To the end of the list, which is where pages are taken from.
+      const rest = this.#free.filter((page) => page < first || page >= end);
+      const run = Array.from({ length: count }, (_, index) => (first + index * PAGE_SIZE) as Ipa);
+      this.#free = [...rest, ...run.toReversed()];
+      return this.allocate(count);
+    }
+    return undefined;
   }
 
   hold(pages: readonly Ipa[]): void {

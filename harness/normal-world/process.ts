@@ -1,4 +1,4 @@
-import type { Task, WaitQueue } from "../machine/index.ts";
+import { type Task, WaitQueue } from "../machine/index.ts";
 import { type Credentials, ERRNO } from "../tee-uapi/index.ts";
 import { teeIoctl } from "./ioctl.ts";
 import type { Kernel } from "./kernel.ts";
@@ -21,6 +21,14 @@ export interface ProcessOptions {
   readonly credentials?: Credentials;
 }
 
+/** Ends the code of a process that was killed: its system calls do not return to it. */
+export class ProcessKilled extends Error {
+  constructor(process: string) {
+    super(`${process} was killed`);
+    this.name = "ProcessKilled";
+  }
+}
+
 /** A user-space process: credentials, file descriptors, memory, and the system calls that matter here. */
 export class Process implements Caller {
   readonly name: string;
@@ -28,7 +36,12 @@ export class Process implements Caller {
   readonly credentials: Credentials;
   readonly memory: UserMemory;
   readonly waitsOn = new Set<WaitQueue>();
-  killed = false;
+  readonly supplicantNoWait = false;
+  readonly #idle: WaitQueue;
+  readonly #ended: WaitQueue;
+  #killed = false;
+  #exited = false;
+  #systemCalls = 0;
   readonly #devices: ReadonlyMap<string, TeeDevice>;
   readonly #files = new Map<number, OpenFile>();
 
@@ -38,6 +51,18 @@ export class Process implements Caller {
     this.#devices = options.devices;
     this.credentials = options.credentials ?? { euid: 0, egid: 0, groups: [] };
     this.memory = new UserMemory(options.kernel);
+    this.#idle = new WaitQueue(`system calls of ${options.name}`);
+    this.#ended = new WaitQueue(`end of ${options.name}`);
+  }
+
+  /** A fatal signal is pending, or the process has ended. */
+  get killed(): boolean {
+    return this.#killed;
+  }
+
+  /** Everything that the process held has been given back. */
+  get exited(): boolean {
+    return this.#exited;
   }
 
   get openFiles(): number {
@@ -46,23 +71,30 @@ export class Process implements Caller {
 
   /** A file descriptor, or a negative errno. */
   *open(path: string): Task<number> {
+    // Whoever else wants to run may do so before.
+    yield null;
+    this.#checkAlive();
     const device = this.#devices.get(path);
     if (device === undefined) return -ERRNO.ENOENT;
-    const context = yield* device.open();
+    const context = device.open();
     if (context === undefined) return -ERRNO.EBUSY;
     return this.install({ kind: "tee", context, references: 1 });
   }
 
   *close(fd: number): Task<number> {
+    this.#checkAlive();
     const file = this.#files.get(fd);
     if (file === undefined) return -ERRNO.EBADF;
     this.#files.delete(fd);
+    this.#systemCalls += 1;
     yield* this.#put(file);
+    this.#leave();
     return 0;
   }
 
   /** Another descriptor of the same open file. */
   dup(fd: number): number {
+    this.#checkAlive();
     const file = this.#files.get(fd);
     if (file === undefined) return -ERRNO.EBADF;
     file.references += 1;
@@ -72,21 +104,26 @@ export class Process implements Caller {
   /**
    * `payload` is what the request's pointer points at. For requests whose payload names a buffer,
    * `buffer` is that buffer, and its length has to be the payload's buf_len. Gives what Linux's ioctl
-   * gives: 0, a file descriptor, or a negative errno.
+   * gives: 0, a file descriptor, or a negative errno. Throws ProcessKilled when the process is killed
+   * meanwhile, after the kernel has done its part.
    */
   *ioctl(fd: number, request: number, payload: Uint8Array, buffer?: Uint8Array): Task<number> {
+    this.#checkAlive();
     const file = this.#files.get(fd);
     if (file === undefined) return -ERRNO.EBADF;
     if (file.kind !== "tee") return -ERRNO.ENOTTY;
     // The file stays while the call is under way, whoever closes the descriptor meanwhile.
     file.references += 1;
+    this.#systemCalls += 1;
     const result = yield* teeIoctl(this, file.context, request, payload, buffer);
     yield* this.#put(file);
+    this.#leave();
     return result;
   }
 
   /** Maps a shared-memory descriptor; undefined where mmap fails with EINVAL (TEE-3.3). */
   mmap(fd: number): UserBuffer | undefined {
+    this.#checkAlive();
     const file = this.#files.get(fd);
     if (file?.kind !== "shm" || file.shm.kind === "user") return undefined;
     file.shm.references += 1;
@@ -96,11 +133,10 @@ export class Process implements Caller {
   }
 
   *munmap(buffer: UserBuffer): Task {
-    this.memory.unmap(buffer);
-    const shm = this.#mapped.get(buffer);
-    if (shm === undefined) return;
-    this.#mapped.delete(buffer);
-    yield* shm.context?.device.driver.releaseShm(shm) ?? nothing();
+    this.#checkAlive();
+    this.#systemCalls += 1;
+    yield* this.#unmap(buffer);
+    this.#leave();
   }
 
   /** The open file of a descriptor. */
@@ -116,17 +152,58 @@ export class Process implements Caller {
     return fd;
   }
 
-  /** A fatal signal: killable waits end, and every descriptor and mapping goes. */
-  *kill(): Task {
-    this.killed = true;
+  /**
+   * A fatal signal: killable waits end, and once the last system call is over every descriptor and
+   * mapping goes, in a task of its own. `join` waits for that.
+   */
+  kill(): void {
+    if (this.#killed) return;
+    this.#killed = true;
     for (const queue of Array.from(this.waitsOn)) queue.wakeAll();
-    yield* this.exit();
+    this.kernel.scheduler.spawn(`${this.name} exit`, this.#exit());
   }
 
+  /** For another task: until the process has ended and given everything back. */
+  *join(): Task {
+    while (!this.#exited) yield this.#ended;
+  }
+
+  /** Ends the process and waits for it; other threads of it are killed. */
   *exit(): Task {
-    for (const buffer of Array.from(this.#mapped.keys())) yield* this.munmap(buffer);
-    for (const fd of Array.from(this.#files.keys())) yield* this.close(fd);
-    this.memory.unmapAll();
+    this.kill();
+    yield* this.join();
+  }
+
+  *#exit(): Task {
+    while (this.#systemCalls > 0) yield this.#idle;
+    for (const buffer of Array.from(this.#mapped.keys())) yield* this.#unmap(buffer);
+    for (const [fd, file] of Array.from(this.#files)) {
+      this.#files.delete(fd);
+      yield* this.#put(file);
+    }
+    this.memory.close();
+    this.#exited = true;
+    this.#ended.wakeAll();
+  }
+
+  #checkAlive(): void {
+    if (this.#killed) throw new ProcessKilled(this.name);
+  }
+
+  /** The end of a system call: a process that was killed in it does not come back. */
+  #leave(): void {
+    this.#systemCalls -= 1;
+    if (!this.#killed) return;
+    if (this.#systemCalls === 0) this.#idle.wakeAll();
+    throw new ProcessKilled(this.name);
+  }
+
+  *#unmap(buffer: UserBuffer): Task {
+    this.memory.unmap(buffer);
+    const shm = this.#mapped.get(buffer);
+    if (shm === undefined) return;
+    this.#mapped.delete(buffer);
+    yield* shm.context?.device.driver.releaseShm(shm) ?? nothing();
   }
 
   readonly #mapped = new Map<UserBuffer, TeeShm>();

@@ -1,6 +1,7 @@
 import { type Task, WaitQueue } from "../machine/index.ts";
 import { TEEC } from "../optee-abi/index.ts";
 import type { TeeShm } from "./shm.ts";
+import type { TeeContext } from "./tee-context.ts";
 
 /** One parameter of a request to tee-supplicant; memory references carry the kernel's object. */
 export interface SupplicantParam {
@@ -14,13 +15,22 @@ export interface SupplicantParam {
 
 /** Who waits; a fatal signal ends a killable wait. */
 export interface Caller {
-  killed: boolean;
+  readonly killed: boolean;
   /** What to wake when a fatal signal arrives. */
   readonly waitsOn: Set<WaitQueue>;
+  /** Gives up at once where there is no supplicant, instead of waiting for one (TEE-4.7). */
+  readonly supplicantNoWait: boolean;
 }
 
-/** A thread of the kernel itself. */
-export const kernelCaller = (): Caller => ({ killed: false, waitsOn: new Set() });
+/** A client inside the kernel. */
+export const kernelCaller = (): Caller => ({
+  killed: false,
+  waitsOn: new Set(),
+  supplicantNoWait: true,
+});
+
+/** Whoever drops the last reference of a context: no signal reaches it any more. */
+export const releaseCaller = (): Caller => ({ ...kernelCaller(), supplicantNoWait: false });
 
 export interface SupplicantRequest {
   readonly func: number;
@@ -36,8 +46,15 @@ export class SupplicantQueue {
   readonly #queued: SupplicantRequest[] = [];
   readonly #taken = new Map<number, SupplicantRequest>();
   readonly arrived = new WaitQueue("supplicant request");
+  /** The context of the supplicant, whether or not its process lives (TEE-4.8). */
+  context: TeeContext | undefined;
   /** The request that a supplicant in synchronous mode works on (TEE-4.3). */
   synchronous: SupplicantRequest | undefined;
+
+  /** Requests that nobody has answered, those of dead requesters included. */
+  get outstanding(): number {
+    return this.#queued.length + this.#taken.size;
+  }
 
   get first(): SupplicantRequest | undefined {
     return this.#queued[0];
@@ -45,6 +62,9 @@ export class SupplicantQueue {
 
   /** Waits for the supplicant's answer and gives its result code; outputs are in `params`. */
   *request(func: number, params: SupplicantParam[], caller: Caller): Task<number> {
+    if (this.context === undefined && caller.supplicantNoWait) {
+      return TEEC.TEEC_ERROR_COMMUNICATION;
+    }
     const request: SupplicantRequest = {
       func,
       params,
@@ -94,7 +114,7 @@ export class SupplicantQueue {
     this.#taken.delete(request.id);
   }
 
-  /** The supplicant's context is gone: every request fails (TEE-4.8). */
+  /** The supplicant's context is gone: every request fails, and another may come (TEE-4.8). */
   abort(): void {
     for (const request of [...this.#queued.splice(0), ...this.#taken.values()]) {
       if (request.state === "queued") request.state = "taken";
@@ -102,5 +122,6 @@ export class SupplicantQueue {
     }
     this.#taken.clear();
     this.synchronous = undefined;
+    this.context = undefined;
   }
 }

@@ -1,22 +1,31 @@
-import type { Task } from "../machine/index.ts";
+import { type SpawnedTask, type Task, WaitQueue } from "../machine/index.ts";
 import { TEE_GEN_CAP } from "../tee-uapi/index.ts";
+import { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 import type { OpteeDriver } from "./driver.ts";
 import type { TeeShm } from "./shm.ts";
+import { releaseCaller } from "./supplicant-queue.ts";
 import { TeeContext } from "./tee-context.ts";
 
 /** A character device of the TEE subsystem: `/dev/tee0` for clients, `/dev/teepriv0` for the supplicant. */
 export class TeeDevice {
   readonly driver: OpteeDriver;
   readonly privileged: boolean;
+  /** Woken whenever a context has been released. */
+  readonly released = new WaitQueue("release of a TEE context");
   readonly #shms = new Map<number, TeeShm>();
   readonly #ids = new Set<number>();
-  #owner: TeeContext | undefined;
-  #enumerated = false;
+  #scan: SpawnedTask | undefined;
+  #contexts = 0;
 
   constructor(driver: OpteeDriver, privileged: boolean) {
     this.driver = driver;
     this.privileged = privileged;
-    if (privileged) driver.supplicantShm = (id) => this.#shms.get(id);
+    if (privileged) {
+      driver.supplicantShm = (id) => {
+        const { context } = driver.supplicant;
+        return context === undefined ? undefined : this.findShm(context, id);
+      };
+    }
   }
 
   get genCaps(): number {
@@ -32,16 +41,29 @@ export class TeeDevice {
     return [...this.#shms.keys()];
   }
 
+  /** Contexts that have not been released. */
+  get contexts(): number {
+    return this.#contexts;
+  }
+
+  /** The enumeration that the supplicant's first open started, if it did. */
+  get scan(): SpawnedTask | undefined {
+    return this.#scan;
+  }
+
   /** A new context; undefined when the privileged device has one already (TEE-4.1). */
-  *open(): Task<TeeContext | undefined> {
-    if (!this.privileged) return new TeeContext(this);
-    if (this.#owner !== undefined) return undefined;
+  open(): TeeContext | undefined {
+    const { supplicant, kernel } = this.driver;
+    if (this.privileged && supplicant.context !== undefined) return undefined;
     const context = new TeeContext(this);
-    this.#owner = context;
-    if (!this.#enumerated) {
-      this.#enumerated = true;
-      yield* this.driver.enumerateDevices(1);
-    }
+    this.#contexts += 1;
+    if (!this.privileged) return context;
+    supplicant.context = context;
+    // In a task of its own: the enumeration may need the supplicant that is opening.
+    this.#scan ??= kernel.scheduler.spawn(
+      `${kernel.name} optee bus scan`,
+      enumerateDevices(this.driver, DEVICE_PTA_CMD.GET_DEVICES_SUPP),
+    );
     return context;
   }
 
@@ -51,12 +73,11 @@ export class TeeDevice {
     if (context.references > 0) return;
     for (const session of Array.from(context.sessions)) {
       context.sessions.delete(session);
-      yield* this.driver.closeSession(session);
+      yield* this.driver.closeSession(session, releaseCaller());
     }
-    if (this.#owner === context) {
-      this.#owner = undefined;
-      this.driver.supplicant.abort();
-    }
+    this.#contexts -= 1;
+    this.released.wakeAll();
+    if (this.driver.supplicant.context === context) this.driver.supplicant.abort();
   }
 
   /** Takes the lowest free id from 1 (TEE-3.3.1); `addShm` or `freeShmId` follows. */

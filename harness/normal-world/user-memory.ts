@@ -24,6 +24,7 @@ export class UserMemory {
   readonly #kernel: Kernel;
   readonly #mappings: Mapping[] = [];
   #next = MMAP_BASE;
+  #closed = false;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -32,7 +33,7 @@ export class UserMemory {
   /** Fresh memory of `size` bytes at `offset` bytes into its first page; undefined when short. */
   allocate(size: number, offset = 0): UserBuffer | undefined {
     const count = Math.max(1, Math.ceil((size + offset) / PAGE_SIZE));
-    const pages = this.#kernel.pages.allocate(count);
+    const pages = this.#closed ? undefined : this.#kernel.pages.allocate(count);
     if (pages === undefined) return undefined;
     return this.#map(pages, offset, size);
   }
@@ -51,7 +52,9 @@ export class UserMemory {
     if (gone !== undefined) this.#kernel.pages.drop(gone.pages);
   }
 
-  unmapAll(): void {
+  /** The end of the process: everything is unmapped, and nothing can be allocated any more. */
+  close(): void {
+    this.#closed = true;
     for (const { pages } of this.#mappings.splice(0)) this.#kernel.pages.drop(pages);
   }
 
