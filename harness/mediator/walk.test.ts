@@ -368,6 +368,24 @@ test("strict refuses cookies that only the mediator may use; xen knows none", ()
   expect(outcome("strict", 0x3n)).toBe(0);
 });
 
+/** The result of an invocation with one parameter of that attribute and cookie. */
+function outcomeOf(rules: RuleSetName, attr: bigint, cookie: bigint): number {
+  const kit = new GuestKit({ rules });
+  const at = kit.put({ cmd: 1, params: [{ attr, a: 0n, b: 1n, c: cookie }] });
+  kit.call(at);
+  return kit.get(at).ret;
+}
+
+test("MED-050, MED-091: strict refuses a reference by cookie 0, under which OP-TEE keeps the shadow", () => {
+  for (const attr of [0x5n, 0x6n, 0x7n]) {
+    expect(outcomeOf("strict", attr, 0n)).toBe(BAD);
+    expect(outcomeOf("xen", attr, 0n)).toBe(0);
+    expect([outcomeOf("strict", attr, 1n), outcomeOf("strict", attr, 1n << 32n)]).toEqual([0, 0]);
+  }
+  // A NULL reference names nothing.
+  expect(outcomeOf("strict", 0x9n, 0n)).toBe(0);
+});
+
 test("the list page is read once, and what it says later changes nothing", () => {
   const kit = new GuestKit();
   const { pointer, pages } = kit.list(3);

@@ -144,7 +144,8 @@ function disableCache(registers: Registers, partition: Partition | undefined): v
     const argument = thread.rpcArgument;
     if (argument === undefined) continue;
     thread.rpcArgument = undefined;
-    const { cookieHigh, cookieLow } = argument;
+    const { cookieHigh, cookieLow, registered } = argument;
+    if (registered !== undefined) partition.registered.drop(registered);
     setAll(registers, [SMC_RETURN.OK, cookieHigh]);
     // An AArch64 core leaves the whole cookie in a2: the reader masks it (SMC-3).
     registers.set64(2, (BigInt(cookieHigh) << 32n) | BigInt(cookieLow));

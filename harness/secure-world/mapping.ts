@@ -19,10 +19,10 @@ export function reservedShm(core: Core, pa: number, size: number): SharedPages |
   return new SharedPages(core.memory, pages, pa - first, size);
 }
 
-/** One page of non-secure RAM at `pa`, which is page aligned; `size` bytes of it. */
+/** The page of non-secure RAM at `pa`, which is page aligned, when `size` bytes fit in it. */
 export function wholePage(core: Core, pa: number, size: number): SharedPages | undefined {
   if (pa % PAGE_SIZE !== 0 || size > PAGE_SIZE || !isNonSecureRam(core, pa)) return undefined;
-  return new SharedPages(core.memory, [pa as Pa], 0, size);
+  return new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
 }
 
 /** Whether a page of non-secure RAM is at `pa`. */

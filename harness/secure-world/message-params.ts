@@ -23,7 +23,6 @@ export interface Imported {
   readonly result: number;
   readonly params: TaParams;
   readonly held: readonly RegisteredObject[];
-  readonly temporary: readonly RegisteredObject[];
 }
 
 const TYPES: Readonly<Record<number, number>> = {
@@ -44,8 +43,7 @@ export function importParams(
 ): Imported {
   const params: TaParams = [new TaParam(), new TaParam(), new TaParam(), new TaParam()];
   const held: RegisteredObject[] = [];
-  const temporary: RegisteredObject[] = [];
-  const imported = (result: number): Imported => ({ result, params, held, temporary });
+  const imported = (result: number): Imported => ({ result, params, held });
   if (count > MAX_TA_PARAMS) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
   for (const [index, param] of params.entries()) {
     if (index >= count) break;
@@ -77,9 +75,9 @@ export function importParams(
       const noncontig = (attr & ATTR.NONCONTIG) !== 0;
       const pages = noncontig
         ? extractPages(partition, address, size)
-        : reservedShm(partition.core, address, size);
+        : reservedShm(partition.core, address, Math.max(size, 1));
       if (pages === undefined) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-      if (noncontig) temporary.push(partition.register(pages, cookieHigh, cookieLow, true));
+      if (noncontig) held.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
       refer(param, pages, 0, size);
     }
   }
@@ -107,11 +105,7 @@ export function exportParams(arg: SharedPages, first: number, params: TaParams):
   }
 }
 
-/** Ends the call's hold on shared memory; whoever waits to unregister it goes on. */
+/** Ends the call's hold on shared memory; temporary objects end with their last user. */
 export function* releaseParams(thread: Thread, imported: Imported): SecureTask {
-  for (const object of imported.temporary) thread.partition.registered.remove(object);
-  for (const object of imported.held) {
-    object.users -= 1;
-    if (object.users === 0 && object.unused.waiting > 0) yield* object.unused.signal(thread);
-  }
+  for (const object of imported.held) yield* thread.partition.release(thread, object);
 }

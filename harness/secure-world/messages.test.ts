@@ -111,8 +111,9 @@ test("MSG-2.2: TMEM page lists last for the call and cannot be unregistered", ()
   kit.poke(pages[1] ?? 0, new TextEncoder().encode("ghij"));
   const table = kit.world.partitions.all[0]?.registered;
   probe.next = ([, other]) => {
-    // The temporary object is in the table meanwhile: parameter 1 refers to it by cookie.
-    expect(table?.count).toBe(1);
+    // The temporary object is in the table meanwhile: parameter 1 refers to it by cookie. The other
+    // entry is the page of the message itself.
+    expect(table?.count).toBe(2);
     expect(new TextDecoder().decode(other.read())).toBe("efgh");
     return TEEC.TEEC_SUCCESS;
   };
@@ -136,7 +137,39 @@ test("MSG-2.2: RMEM beyond its object is SECURITY, an unknown cookie BAD_PARAMET
   expect(ret(cookie, 1n, size)).toBe(SECURITY);
   expect(ret(cookie, 0xffff_ffff_ffff_ffffn, 2n)).toBe(SECURITY);
   expect(ret(cookie, 2n, 0xffff_ffff_ffff_ffffn)).toBe(SECURITY);
-  expect([ret(0n, 0n, 0n), ret(9n, 0n, 0n), ret(0x8_0000_0009n, 0n, 0n)]).toEqual([BAD, BAD, BAD]);
+  expect([ret(9n, 0n, 0n), ret(0x8_0000_0009n, 0n, 0n)]).toEqual([BAD, BAD]);
+});
+
+test("MSG-2.2.RMEM, MSG-2.3.2: cookie 0 is no NULL: it names the page of the message, if that is in the table", () => {
+  const { kit, probe, session } = probed();
+  const message = {
+    cmd: MSG_CMD.INVOKE_COMMAND,
+    session,
+    params: [rmem(ATTR_TYPE.RMEM_INPUT, 0n, 8, 4)],
+  };
+  // In the reserved pool a message is no registered object, and neither is anything else of cookie 0.
+  const pooled = kit.put(message, 0x4200_0000);
+  kit.finish(kit.start(pooled));
+  expect(kit.get(pooled)).toMatchObject({ ret: BAD, ret_origin: 3 });
+  // In a page of its own it is, for as long as the call lasts.
+  probe.next = ([own]) => {
+    expect(new DataView(own.read().buffer).getUint32(0, true)).toBe(session);
+    return TEEC.TEEC_SUCCESS;
+  };
+  expect(kit.call(message).ret).toBe(0);
+  kit.finish(kit.start(pooled));
+  expect(kit.get(pooled).ret).toBe(BAD);
+  // It hides an object that was registered under cookie 0, also from unregistering.
+  const { pages } = kit.register(0n);
+  kit.poke((pages[0] ?? 0) + 8, Uint8Array.of(1, 2, 3, 4));
+  expect(kit.call(message).ret).toBe(0);
+  expect(kit.unregister(0n).ret).toBe(BAD);
+  probe.next = ([object]) => {
+    expect([...object.read()]).toEqual([1, 2, 3, 4]);
+    return TEEC.TEEC_SUCCESS;
+  };
+  kit.finish(kit.start(kit.put(message, pooled)));
+  expect(kit.get(pooled).ret).toBe(0);
 });
 
 test("MSG-2.2: any mix of valid parameters reaches the TA and comes back as the wire says", () => {

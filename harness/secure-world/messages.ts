@@ -148,41 +148,41 @@ function* invoke(thread: Thread, arg: SharedPages, count: number): SecureTask {
   } else {
     answer(arg, { result: imported.result, origin: TEE });
   }
-  if (imported.held.length + imported.temporary.length > 0) {
-    yield* releaseParams(thread, imported);
-  }
+  if (imported.held.length > 0) yield* releaseParams(thread, imported);
 }
 
-/** ret_origin is left alone on the success path of both (MSG-2.3.4). */
+/** ret_origin is never written (MSG-2.3.4). */
 function register(thread: Thread, arg: SharedPages, count: number): void {
   const { partition } = thread;
   const at = messageSize(0);
+  arg.setU32(AT.ret, TEEC.TEEC_ERROR_BAD_PARAMETERS);
   const exact = count === 1 && arg.u32(at) === ATTR_TMEM_OUTPUT_NONCONTIG && arg.u32(at + 4) === 0;
-  const pages = exact
-    ? extractPages(
-        partition,
-        arg.u32(at + 12) * TWO_32 + arg.u32(at + 8),
-        arg.u32(at + 20) * TWO_32 + arg.u32(at + 16),
-      )
-    : undefined;
-  if (pages === undefined) {
-    answer(arg, { result: TEEC.TEEC_ERROR_BAD_PARAMETERS, origin: TEE });
-    return;
-  }
-  partition.register(pages, arg.u32(at + 28), arg.u32(at + 24), false);
+  if (!exact) return;
+  const pages = extractPages(
+    partition,
+    arg.u32(at + 12) * TWO_32 + arg.u32(at + 8),
+    arg.u32(at + 20) * TWO_32 + arg.u32(at + 16),
+  );
+  if (pages === undefined) return;
+  partition.register(pages, arg.u32(at + 28), arg.u32(at + 24));
   arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
 }
 
+/** ret_origin is written for a wrong number of parameters only (MSG-2.3.4). */
 function* unregister(thread: Thread, arg: SharedPages, count: number): SecureTask {
-  const { registered } = thread.partition;
-  const at = messageSize(0);
-  const object = count === 1 ? registered.find(arg.u32(at + 28), arg.u32(at + 24)) : undefined;
-  if (object === undefined || object.guarded || object.releasing) {
+  if (count !== 1) {
     answer(arg, { result: TEEC.TEEC_ERROR_BAD_PARAMETERS, origin: TEE });
     return;
   }
+  const { registered } = thread.partition;
+  const at = messageSize(0);
+  const object = registered.find(arg.u32(at + 28), arg.u32(at + 24));
+  if (object === undefined || object.guarded || object.releasing) {
+    arg.setU32(AT.ret, TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    return;
+  }
   object.releasing = true;
-  while (object.users > 0) yield* object.unused.wait(thread);
+  while (object.users > 0) yield* registered.released.wait(thread);
   registered.remove(object);
   arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
 }

@@ -6,7 +6,7 @@ import { type RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
 import { SecureCondition } from "./sync.ts";
 import type { Session } from "./session.ts";
 import type { TaContext } from "./ta-context.ts";
-import { Thread } from "./thread.ts";
+import { type SecureTask, Thread } from "./thread.ts";
 
 /**
  * All that OP-TEE keeps for one guest (SMC-8.2): its own copy of the core's writable data. A build
@@ -70,8 +70,20 @@ export class Partition {
     return this.registered.heap + bytes <= this.core.build.heap;
   }
 
-  /** Enters an object into the table. The caller has checked that the heap has room. */
-  register(
+  /** Enters an object that the normal world registers. The caller has checked the heap. */
+  register(pages: SharedPages, cookieHigh: number, cookieLow: number): RegisteredObject {
+    return this.#enter(pages, cookieHigh, cookieLow, false);
+  }
+
+  /**
+   * Enters an object of the core's own, used once from the start: real OP-TEE keeps temporary memory,
+   * RPC arguments and RPC buffers by their cookies in the one table (MSG-2.3.2).
+   */
+  enterGuarded(pages: SharedPages, cookieHigh: number, cookieLow: number): RegisteredObject {
+    return this.#enter(pages, cookieHigh, cookieLow, true);
+  }
+
+  #enter(
     pages: SharedPages,
     cookieHigh: number,
     cookieLow: number,
@@ -83,12 +95,17 @@ export class Partition {
       cookieLow,
       heap: registeredObjectHeap(pages.pages.length),
       guarded,
-      users: 0,
+      users: guarded ? 1 : 0,
       releasing: false,
-      unused: new SecureCondition(),
       older: undefined,
     };
     this.registered.add(object);
     return object;
+  }
+
+  /** Ends a use of `object` by `thread`; whoever waits to unregister it goes on. */
+  *release(thread: Thread, object: RegisteredObject): SecureTask {
+    const { registered } = this;
+    if (registered.drop(object)) yield* registered.released.broadcast(thread);
   }
 }

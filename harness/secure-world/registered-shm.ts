@@ -1,25 +1,29 @@
-import type { SecureCondition } from "./sync.ts";
 import type { SharedPages } from "./memory-object.ts";
+import { SecureCondition } from "./sync.ts";
 
 /** One entry of the table of registered objects (MSG-2.3). */
 export interface RegisteredObject {
-  readonly pages: SharedPages;
+  pages: SharedPages;
   readonly cookieHigh: number;
   readonly cookieLow: number;
   /** Core heap that its page table takes, in bytes. */
   readonly heap: number;
-  /** Temporary: lives for one call and cannot be unregistered (MSG-2.2). */
-  guarded: boolean;
-  /** Calls that use it right now. */
+  /**
+   * Made by the core for its own use (a call's temporary memory and message, RPC buffers): it lives
+   * as long as it is used and cannot be unregistered (MSG-2.2).
+   */
+  readonly guarded: boolean;
+  /** Uses: by calls, and for a guarded object by its maker. */
   users: number;
   releasing: boolean;
-  readonly unused: SecureCondition;
   /** The object of the same low cookie word that was entered before it. */
   older: RegisteredObject | undefined;
 }
 
 /** Objects by cookie. Duplicates are accepted; the newest hides the older (MSG-2.3.1). */
 export class RegisteredObjects {
+  /** Where calls wait that unregister an object in use; shared by all objects, as upstream has it. */
+  readonly released = new SecureCondition();
   readonly #newest = new Map<number, RegisteredObject>();
   #count = 0;
   #heap = 0;
@@ -51,6 +55,18 @@ export class RegisteredObjects {
     let object = this.#newest.get(cookieLow);
     while (object !== undefined && object.cookieHigh !== cookieHigh) object = object.older;
     return object;
+  }
+
+  /**
+   * Ends one use: the last one of a guarded object ends the object. True when that was what a thread
+   * waits for which unregisters the object; `released` is to be broadcast then.
+   */
+  drop(object: RegisteredObject): boolean {
+    object.users -= 1;
+    if (object.users > 0) return false;
+    if (!object.guarded) return object.releasing;
+    this.remove(object);
+    return false;
   }
 
   remove(object: RegisteredObject): void {

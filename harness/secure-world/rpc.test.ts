@@ -119,7 +119,7 @@ const reply = (message: Message, attr: bigint, a: bigint, b: bigint): Message =>
   params: [{ attr, a, b, c: 0x55n }],
 });
 
-test("MSG-3.3: a contiguous page of up to 4096 bytes is accepted from anywhere in RAM", () => {
+test("MSG-3.3, MSG-3.4: a contiguous page is accepted from anywhere in RAM, and then referred to by cookie", () => {
   const kit = new SecureKit();
   const page = kit.page();
   kit.onCommand = (message, _kit, at) => {
@@ -129,7 +129,7 @@ test("MSG-3.3: a contiguous page of up to 4096 bytes is accepted from anywhere i
   };
   expect(kit.open(CRYPT_UUID).ret).toBe(0);
   const [named] = commands(kit, RPC_CMD.FS);
-  expect(named?.params[1]).toMatchObject({ attr: 9n, a: BigInt(page), c: 0x55n });
+  expect(named?.params[1]).toMatchObject({ attr: 5n, a: 0n, c: 0x55n });
 });
 
 test("MSG-3.6: the buffer for files is kept for the call and freed at its end", () => {

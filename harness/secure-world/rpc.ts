@@ -23,6 +23,8 @@ export interface RpcArgument {
   readonly pages: SharedPages;
   readonly cookieHigh: number;
   readonly cookieLow: number;
+  /** Its entry among the registered objects; none in reserved shm or behind a call's message. */
+  readonly registered: RegisteredObject | undefined;
 }
 
 /** Memory that the normal world allocated for the data of RPCs. */
@@ -32,7 +34,7 @@ export interface RpcPayload {
   readonly pages: SharedPages;
   readonly cookieHigh: number;
   readonly cookieLow: number;
-  /** Where it is when it is contiguous and described by address. */
+  /** Where it is when it lies in reserved shm and is described by address. */
   readonly pa: number | undefined;
   readonly registered: RegisteredObject | undefined;
 }
@@ -69,17 +71,25 @@ export function rpcOctets(octets: Uint8Array): RpcParam {
 export const rpcNull = (direction: keyof typeof VALUE): RpcParam =>
   param(VALUE[direction] + 8, 0, 0, 0);
 
-/** A reference to `size` bytes of a payload: RMEM when dynamic, TMEM in reserved shm (MSG-3.4). */
+/** Attribute of a reference that cannot be made: its memory has no cookie to name it by. */
+const NO_REFERENCE = 0xff;
+
+/**
+ * A reference to `size` bytes of a payload: RMEM when dynamic, TMEM in reserved shm (MSG-3.4). A
+ * payload that the normal world gave cookie 0 cannot be named: such a request is never sent.
+ */
 export function rpcMemref(
   direction: keyof typeof VALUE,
   payload: RpcPayload,
   size: number,
   offset = 0,
 ): RpcParam {
+  const { cookieHigh, cookieLow } = payload;
   const attr = VALUE[direction] + (payload.pa === undefined ? 4 : 8);
-  const memref = param(attr, (payload.pa ?? 0) + offset, size, 0);
-  memref.words[4] = payload.cookieLow;
-  memref.words[5] = payload.cookieHigh;
+  const named = cookieHigh !== 0 || cookieLow !== 0;
+  const memref = param(named ? attr : NO_REFERENCE, (payload.pa ?? 0) + offset, size, 0);
+  memref.words[4] = cookieLow;
+  memref.words[5] = cookieHigh;
   return memref;
 }
 
@@ -89,7 +99,8 @@ export const rpcWord = (from: RpcParam | undefined, word: number): number =>
 
 /**
  * Asks the normal world for a service and gives its result code; outputs are stored into `params`.
- * OUT_OF_MEMORY when there is no buffer for the argument (SMC-5.1).
+ * OUT_OF_MEMORY when there is no buffer for the argument (SMC-5.1), BAD_PARAMETERS for a reference
+ * without a name.
  */
 export function* rpcCommand(
   thread: Thread,
@@ -104,6 +115,7 @@ export function* rpcCommand(
   arg.setU32(20, TEEC.TEEC_ERROR_GENERIC);
   arg.setU32(28, params.length);
   for (const [index, { attr, words }] of params.entries()) {
+    if (attr === NO_REFERENCE) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     const at = messageSize(index);
     arg.setU32(at, attr);
     for (const [word, value] of words.entries()) arg.setU32(at + 8 + word * 4, value);
@@ -137,24 +149,32 @@ function* rpcArgument(thread: Thread): SecureTask<RpcArgument | undefined> {
   const [high = 0, low = 0, cookieHigh = 0, cookieLow = 0] = thread.reply;
   const core = thread.partition.core;
   const pa = high * TWO_32 + low;
-  const pages =
-    pa % 8 === 0 ? (reservedShm(core, pa, size) ?? wholePage(core, pa, size)) : undefined;
+  const pool = pa % 8 === 0 ? reservedShm(core, pa, size) : undefined;
+  const page = pool === undefined ? wholePage(core, pa, size) : undefined;
+  const pages = pool ?? page;
   if (pages === undefined) {
-    if (cookieHigh !== 0 || cookieLow !== 0) {
-      yield* thread.exit(SMC_RETURN.RPC_FREE, cookieHigh, cookieLow, true);
-    }
+    yield* freeArgument(thread, cookieHigh, cookieLow);
     return undefined;
   }
-  thread.rpcArgument = { pages, cookieHigh, cookieLow };
+  const registered =
+    page === undefined ? undefined : thread.partition.enterGuarded(page, cookieHigh, cookieLow);
+  thread.rpcArgument = { pages, cookieHigh, cookieLow, registered };
   return thread.rpcArgument;
 }
 
-/** Gives the thread's own argument buffer back (SMC-5.3). */
+/** Gives the thread's own argument buffer back (SMC-5.3); it stays in the table until that is done. */
 export function* freeRpcArgument(thread: Thread): SecureTask {
   const own = thread.rpcArgument;
   if (own === undefined) return;
+  yield* freeArgument(thread, own.cookieHigh, own.cookieLow);
   thread.rpcArgument = undefined;
-  yield* thread.exit(SMC_RETURN.RPC_FREE, own.cookieHigh, own.cookieLow, true);
+  if (own.registered !== undefined) yield* thread.partition.release(thread, own.registered);
+}
+
+/** RPC FREE; what has cookie 0 is not given back, for 0 means none (SMC-5.1). */
+function* freeArgument(thread: Thread, cookieHigh: number, cookieLow: number): SecureTask {
+  if (cookieHigh === 0 && cookieLow === 0) return;
+  yield* thread.exit(SMC_RETURN.RPC_FREE, cookieHigh, cookieLow, true);
 }
 
 /** Allocates `size` bytes in the normal world (MSG-3.3); undefined when that fails. */
@@ -182,22 +202,23 @@ export function* allocatePayload(
   if (given < size) return undefined;
   const buffer = bufferHigh * TWO_32 + bufferLow;
   const common = { type, size: given, cookieHigh, cookieLow };
-  if (attr === ATTR_TYPE.TMEM_OUTPUT) {
-    const pages = reservedShm(core, buffer, given) ?? wholePage(core, buffer, given);
-    if (pages !== undefined) return { ...common, pages, pa: buffer, registered: undefined };
-  } else {
-    const pages = extractPages(thread.partition, buffer, given);
-    if (pages !== undefined) {
-      const registered = thread.partition.register(pages, cookieHigh, cookieLow, true);
-      return { ...common, pages, pa: undefined, registered };
-    }
+  const contiguous = attr === ATTR_TYPE.TMEM_OUTPUT;
+  const pool = contiguous ? reservedShm(core, buffer, given) : undefined;
+  if (pool !== undefined) return { ...common, pages: pool, pa: buffer, registered: undefined };
+  const pages = contiguous
+    ? wholePage(core, buffer, given)
+    : extractPages(thread.partition, buffer, given);
+  if (pages !== undefined) {
+    const registered = thread.partition.enterGuarded(pages, cookieHigh, cookieLow);
+    return { ...common, pages, pa: undefined, registered };
   }
   yield* freeByCookie(thread, type, cookieHigh, cookieLow);
   return undefined;
 }
 
 export function* freePayload(thread: Thread, payload: RpcPayload): SecureTask {
-  if (payload.registered !== undefined) thread.partition.registered.remove(payload.registered);
+  const { registered } = payload;
+  if (registered !== undefined) yield* thread.partition.release(thread, registered);
   yield* freeByCookie(thread, payload.type, payload.cookieHigh, payload.cookieLow);
 }
 

@@ -9,6 +9,7 @@ import {
 import { isNonSecureRam } from "./mapping.ts";
 import { SharedPages } from "./memory-object.ts";
 import { handleMessage } from "./messages.ts";
+import type { RegisteredObject } from "./registered-shm.ts";
 import { clearPayloads, foreignInterrupt, freeRpcArgument } from "./rpc.ts";
 import type { SecureTask, Thread } from "./thread.ts";
 import type { Pa } from "../machine/index.ts";
@@ -25,42 +26,58 @@ export function* standardCall(
   a3: number,
 ): SecureTask<number> {
   thread.partition.runtimeInitialized = true;
-  thread.callRpcArgument = undefined;
-  let code: number;
   switch (fid) {
     case OPTEE_SMC.CALL_WITH_ARG:
-      code = yield* withAddress(thread, a1 * TWO_32 + a2, false);
-      break;
+      return yield* withAddress(thread, a1 * TWO_32 + a2, false);
     case OPTEE_SMC.CALL_WITH_RPC_ARG:
-      code = yield* withAddress(thread, a1 * TWO_32 + a2, true);
-      break;
+      return yield* withAddress(thread, a1 * TWO_32 + a2, true);
     case OPTEE_SMC.CALL_WITH_REGD_ARG:
-      code = yield* withRegistered(thread, a1, a2, a3);
-      break;
+      return yield* withRegistered(thread, a1, a2, a3);
     default:
-      code = SMC_RETURN.EBADCMD;
+      return SMC_RETURN.EBADCMD;
   }
-  if (thread.payloads.size > 0) yield* clearPayloads(thread);
-  const keep = code !== SMC_RETURN.OK || thread.partition.preallocRpcCache;
-  if (!keep && thread.rpcArgument !== undefined) yield* freeRpcArgument(thread);
-  thread.callRpcArgument = undefined;
-  return code;
 }
 
 /** The argument by physical address: in the reserved pool, or one page of RAM (SMC-4.1.5). */
 function* withAddress(thread: Thread, pa: number, rpcArg: boolean): SecureTask<number> {
   const { core } = thread.partition;
   const pool = core.build.reservedShm;
-  let room: SharedPages | undefined;
   if (pool !== undefined && pa >= pool.base && pa < pool.base + pool.size) {
-    if (pa % 8 === 0) {
-      const size = Math.min(PAGE_SIZE, pool.base + pool.size - pa);
-      room = mapPool(thread, pa, size);
-    }
-  } else if (pa % PAGE_SIZE === 0 && isNonSecureRam(core, pa)) {
-    room = new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
+    if (pa % 8 !== 0) return SMC_RETURN.EBADADDR;
+    const size = Math.min(PAGE_SIZE, pool.base + pool.size - pa);
+    return yield* withRoom(thread, mapPool(thread, pa, size), rpcArg);
   }
-  return yield* withRoom(thread, room, rpcArg);
+  if (pa % PAGE_SIZE !== 0 || !isNonSecureRam(core, pa)) return SMC_RETURN.EBADADDR;
+  const room = new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
+  const object = enterMessage(thread, room);
+  const code = yield* withRoom(thread, room, rpcArg);
+  thread.partition.registered.drop(object);
+  return code;
+}
+
+/**
+ * The page of a message is in the table too while its call runs, under cookie 0: a reference by that
+ * cookie finds the newest such page (MSG-2.3.2).
+ */
+function enterMessage(thread: Thread, pages: SharedPages): RegisteredObject {
+  let object = thread.message;
+  if (object === undefined || object.users > 0) {
+    object = {
+      pages,
+      cookieHigh: 0,
+      cookieLow: 0,
+      heap: 0,
+      guarded: true,
+      users: 0,
+      releasing: false,
+      older: undefined,
+    };
+    thread.message = object;
+  }
+  object.pages = pages;
+  object.users = 1;
+  thread.partition.registered.add(object);
+  return object;
 }
 
 function mapPool(thread: Thread, pa: number, size: number): SharedPages {
@@ -88,18 +105,18 @@ function* withRegistered(
     pages.size - offset,
   );
   const code = yield* withRoom(thread, room, true);
-  object.users -= 1;
-  if (object.users === 0 && object.unused.waiting > 0) yield* object.unused.signal(thread);
+  if (thread.partition.registered.drop(object)) {
+    yield* thread.partition.registered.released.broadcast(thread);
+  }
   return code;
 }
 
-/** Runs the message at the start of `room` if it and the RPC argument behind it fit there. */
-function* withRoom(
-  thread: Thread,
-  room: SharedPages | undefined,
-  rpcArg: boolean,
-): SecureTask<number> {
-  if (room === undefined || room.size < messageSize(0)) return SMC_RETURN.EBADADDR;
+/**
+ * Runs the message at the start of `room` if it and the RPC argument behind it fit there. At the end
+ * payload buffers are freed, and the thread's own argument buffer unless it is to be kept (SMC-5.3).
+ */
+function* withRoom(thread: Thread, room: SharedPages, rpcArg: boolean): SecureTask<number> {
+  if (room.size < messageSize(0)) return SMC_RETURN.EBADADDR;
   const count = room.u32(28);
   if (count > MSG_MAX_NUM_PARAMS) return SMC_RETURN.EBADADDR;
   const size = messageSize(count);
@@ -115,8 +132,14 @@ function* withRoom(
       ),
       cookieHigh: 0,
       cookieLow: 0,
+      registered: undefined,
     };
   }
   if (thread.partition.core.interruptPending !== undefined) yield* foreignInterrupt(thread);
-  return yield* handleMessage(thread, room, count);
+  const code = yield* handleMessage(thread, room, count);
+  if (thread.payloads.size > 0) yield* clearPayloads(thread);
+  thread.callRpcArgument = undefined;
+  const keep = code !== SMC_RETURN.OK || thread.partition.preallocRpcCache;
+  if (!keep && thread.rpcArgument !== undefined) yield* freeRpcArgument(thread);
+  return code;
 }

@@ -1,4 +1,5 @@
 import type { Partition } from "./partition.ts";
+import type { RegisteredObject } from "./registered-shm.ts";
 import type { RpcArgument, RpcPayload } from "./rpc.ts";
 
 /** Code of the secure world that can leave it in the middle: each `yield` is an exit by RPC. */
@@ -24,6 +25,8 @@ export class Thread {
   rpcArgument: RpcArgument | undefined;
   /** The RPC argument buffer that came with the call under way (SMC-4.1.8). */
   callRpcArgument: RpcArgument | undefined;
+  /** The entry of the table for pages of messages, used again by the next call (MSG-2.3.2). */
+  message: RegisteredObject | undefined;
   /** Payload buffers that are kept until the end of the call, by user (MSG-3.6). */
   readonly payloads = new Map<string, RpcPayload>();
 

@@ -113,9 +113,7 @@ function translateParams(guest: OpteeGuest, call: StdCall, message: MessageView)
     const type = message.type(index);
     const tmem = isTmemType(type);
     const named = tmem || isRmemType(type) || cmd === MSG_CMD.UNREGISTER_SHM;
-    if (ownCookies && named && message.high(index, WORD.shm_ref) === OWN_COOKIE_HIGH) {
-      return STATUS.einval;
-    }
+    if (ownCookies && named && isReserved(message, index, type)) return STATUS.einval;
     if (!tmem) continue;
     if (message.low(index, WORD.buf_ptr) === 0 && message.high(index, WORD.buf_ptr) === 0) continue;
     if (!message.isNoncontig(index)) return STATUS.einval;
@@ -129,6 +127,17 @@ function translateParams(guest: OpteeGuest, call: StdCall, message: MessageView)
     call.unregisterLow = message.low(0, WORD.shm_ref);
   }
   return STATUS.ok;
+}
+
+/**
+ * Whether a reference names what only the mediator and the secure world share: by a cookie of the
+ * mediator's own making, or by cookie 0, under which OP-TEE keeps the page of the running message,
+ * here the shadow with its machine addresses (MED-091).
+ */
+function isReserved(message: MessageView, index: number, type: number): boolean {
+  const high = message.high(index, WORD.shm_ref);
+  if (high === OWN_COOKIE_HIGH) return true;
+  return high === 0 && message.low(index, WORD.shm_ref) === 0 && isRmemType(type);
 }
 
 function closeCreated(guest: OpteeGuest, call: StdCall): void {
