@@ -1,4 +1,5 @@
 export * from "./accounting/account.ts";
+export * from "./accounting/listing.ts";
 export * from "./accounting/scenarios.ts";
 export * from "./accounting/titles.ts";
 export * from "./clauses/index.ts";

@@ -36,8 +36,11 @@ export const build: CommandBuilder = (context) => {
       "seed of everything that uses chance (default: LOCKSTEP_SEED, else 1)",
       whole,
     )
-    .option("--list-clauses", "list the clauses that scenarios exercise, and run nothing")
-    .option("--json", "print the results as one JSON document")
+    .option(
+      "--list-clauses",
+      "list the clause catalogue with the tests and scenarios of each clause, and run nothing",
+    )
+    .option("--json", "print the results (or the catalogue) as one JSON document")
     .action(async (flags: RunFlags) => {
       const { executeRun } = await import("../run-loop/execute.ts");
       await executeRun(context, flags);
@@ -48,6 +51,7 @@ export const build: CommandBuilder = (context) => {
     ["lockstep run --suite normal-world --conduit vm --rules kvm", "one conduit, one rule set"],
     ["lockstep run --suite xtest --filter 'regression_10[01]'", "some cases only"],
     ["lockstep run --board qemu-virt --baseline last-night", "what became worse since"],
+    ["lockstep run --list-clauses --filter 'MED-0[67]'", "some clauses, with what proves them"],
   ]);
 };
 

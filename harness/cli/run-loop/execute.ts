@@ -40,7 +40,8 @@ const DEFAULT_SEED = 1;
 export async function executeRun(context: CliContext, flags: RunFlags): Promise<void> {
   if (flags.listClauses === true) {
     const { listClauses } = await import("./clauses.ts");
-    context.out(await listClauses(flags.json === true));
+    const { suite: suites = [], filter: filters = [], json = false } = flags;
+    context.out(await listClauses({ suites, filters, json }));
     return;
   }
   const fromEnv = context.env["LOCKSTEP_BOARD"];

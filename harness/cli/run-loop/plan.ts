@@ -29,22 +29,34 @@ export interface RunPlan {
 
 /** Checks everything that can be checked before anything is created. Throws UsageError, BoardFileError. */
 export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
+  const { suites, patterns } = await checkSelection(options.suites, options.filters);
+  return {
+    boards: await checkedBoards(options.boards, env),
+    suites,
+    filter: { patterns },
+    narrowing: options.narrowing,
+    retries: options.retries,
+  };
+}
+
+/**
+ * The suites named, all of them where none is, and the expressions of `--filter`. Throws UsageError
+ * for a suite that there is not and for what is no regular expression.
+ */
+export async function checkSelection(
+  named: readonly string[],
+  filters: readonly string[],
+): Promise<{ readonly suites: readonly string[]; readonly patterns: readonly string[] }> {
   const available = await availableSuites();
-  for (const suite of options.suites) {
+  for (const suite of named) {
     if (available.includes(suite)) continue;
     const guess = didYouMean(suite, available);
     throw new UsageError(`there is no suite "${suite}"${guess === undefined ? "" : `; ${guess}`}`, {
       expected: available.join(", "),
     });
   }
-  const patterns = options.filters.map(checkedPattern);
-  return {
-    boards: await checkedBoards(options.boards, env),
-    suites: options.suites.length > 0 ? [...new Set(options.suites)] : available,
-    filter: { patterns },
-    narrowing: options.narrowing,
-    retries: options.retries,
-  };
+  const suites = named.length > 0 ? [...new Set(named)] : available;
+  return { suites, patterns: filters.map(checkedPattern) };
 }
 
 /**
@@ -77,7 +89,7 @@ async function checkedBoards(
 }
 
 /** The subjects under `suites/` that hold test files, sorted. */
-export async function availableSuites(): Promise<string[]> {
+async function availableSuites(): Promise<string[]> {
   const root = path.join(packageRoot, "dist", "suites");
   const found: string[] = [];
   for (const entry of await readdir(root, { withFileTypes: true })) {

@@ -185,12 +185,53 @@ test("a baseline that was better fails the run with what became worse", async ()
   expect(result.stderr).toContain("xtest.regression_1001-gone");
 }, 120_000);
 
-test("--list-clauses names the scenarios of each clause and runs nothing", async () => {
+interface Listing {
+  readonly unitTests: boolean;
+  readonly sheets: readonly { sheet: string; total: number; implemented: number }[];
+  readonly clauses: readonly {
+    id: string;
+    source: string;
+    summary: string;
+    status: string;
+    tests: readonly { file: string; title: string }[];
+    scenarios: readonly string[];
+  }[];
+}
+
+test("--list-clauses names tests and scenarios of each clause, counts the sheets and runs nothing", async () => {
   const cwd = folder();
   const result = await lockstep(["run", "--list-clauses", "--json"], { cwd });
   expect(result.code).toBe(0);
-  const rows = JSON.parse(result.stdout.toString()) as { clause: string; scenarios: string[] }[];
-  expect(rows.length).toBeGreaterThan(20);
-  expect(rows.every(({ scenarios }) => scenarios.length > 0)).toBe(true);
+  const { unitTests, sheets, clauses } = JSON.parse(result.stdout.toString()) as Listing;
+  expect(unitTests).toBe(true);
+  expect(sheets.map(({ sheet }) => sheet)).toEqual(["MED", "SMC", "MSG", "TEE"]);
+  expect(sheets.reduce((sum, { total }) => sum + total, 0)).toBe(clauses.length);
+  const found = clauses.find(({ id }) => id === "MED-143");
+  expect(found).toMatchObject({
+    status: "implemented",
+    source: "xen xen/arch/arm/tee/optee.c: handle_rpc_cmd_alloc",
+  });
+  expect(found?.scenarios).toContain("mediator/guests#largeTaXen");
+  expect(found?.tests.map(({ file }) => file)).toContain("harness/mediator/resume.test.ts");
   expect(readdirSync(cwd)).toEqual([]);
+}, 60_000);
+
+async function list(...flags: string[]): Promise<{ code: number | null; text: string }> {
+  const { code, stdout, stderr } = await lockstep(["run", "--list-clauses", ...flags]);
+  return { code, text: `${stdout.toString()}${stderr}` };
+}
+
+test("--list-clauses as text: a paragraph a clause, totals at the end, narrowed by filter and suite", async () => {
+  const some = await list("--filter", "^MED-14[13]$");
+  const [first = "", second = "", totals = ""] = some.text.split("\n\n");
+  expect(first).toMatch(/^MED-141 \[D\] {2}\S.*\n {2}source {4}xen \S/);
+  expect(first).toMatch(/\n {2}test {6}harness\/\S+\.test\.ts\n {12}MED-141/);
+  expect(first).toMatch(/\n {2}scenario {2}mediator\/attacks#contiguousAnswerXen(?:\n|$)/);
+  expect(second).toMatch(/^MED-143 \[R\] /);
+  expect(totals).toMatch(/^sheet .*\nMED +2 +2 +2 +0 +0 .*\nall +2 +2 +2 +0 +0\n$/);
+  const lines = (await list()).text.split("\n");
+  expect(lines.filter((line) => line.length > 100)).toEqual([]);
+  expect((await list("--suite", "mediator")).text).not.toContain("\nTEE-");
+  expect((await list("--filter", "no such clause")).code).toBe(2);
+  expect((await list("--suite", "mediatr")).text).toContain('did you mean "mediator"?');
 }, 60_000);

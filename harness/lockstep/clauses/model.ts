@@ -30,8 +30,8 @@ export const SHEETS = ["MED", "SMC", "MSG", "TEE"] as const;
 export type SheetName = (typeof SHEETS)[number];
 
 export const SHEET_TITLES: Readonly<Record<SheetName, string>> = {
-  MED: "Mediator (Xen OP-TEE mediator, KVM mediator series)",
-  SMC: "OP-TEE SMC ABI",
-  MSG: "OP-TEE message protocol and RPC commands",
-  TEE: "Linux TEE user ABI, OP-TEE half",
+  MED: "mediator",
+  SMC: "SMC ABI",
+  MSG: "messages and RPC commands",
+  TEE: "Linux TEE user ABI",
 };
