@@ -1,6 +1,11 @@
 import { benchConsole } from "../harness/board/index.ts";
 import { benchStartup } from "../harness/cli/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { benchPageList } from "../harness/mediator/index.ts";
+import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
+import { benchEmulatedInvoke, benchInvokeAgainstReal } from "./bench-invoke.ts";
 import { benchFullXtest } from "./bench-xtest.ts";
 
 // `npm run bench`: every figure is a ratio against a peer that is measured in the same run, in turns.
@@ -12,7 +17,7 @@ interface Figure {
 
 type Entry =
   | (Figure & { readonly bar: string; readonly holds: boolean })
-  | { readonly skipped: string };
+  | { readonly skipped: string; readonly emulated?: unknown };
 
 function atMost(limit: number, figure: Figure): Entry {
   return { ...figure, bar: `<= ${limit}`, holds: figure.ratio <= limit };
@@ -38,7 +43,12 @@ async function main(): Promise<number> {
     measure("consoleRoundTrip", atMost(1.3, consoles.roundTrip));
     measure("consoleBulk", atLeast(0.95, consoles.bulk));
   }
+  measure("pageList", atLeast(0.3, benchPageList()));
+  measure("callCostByVms", atMost(1.3, benchVmCount()));
+  measure("callCostByBuffers", atMost(1.3, benchBufferCount()));
+  measure("vmMemory", atMost(1, benchVmMemory(collector())));
   const boards = (process.env["LOCKSTEP_BOARDS"] ?? "").split(/[\s,]+/);
+  await measureInvoke(boards, measure);
   measure(
     "fullXtest",
     boards.includes("qemu-virt")
@@ -47,6 +57,30 @@ async function main(): Promise<number> {
   );
   process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
   return Object.values(results).every((one) => "skipped" in one || one.holds) ? 0 : 1;
+}
+
+/** Mediated invocations, against the same on real OP-TEE where its board may be used. */
+async function measureInvoke(
+  boards: readonly string[],
+  measure: (name: string, entry: Entry) => void,
+): Promise<void> {
+  const names = { registered: "mediatedInvokeRegistered", temporary: "mediatedInvokeTemporary" };
+  if (boards.includes("qemu-virt")) {
+    const compared = await benchInvokeAgainstReal();
+    measure(names.registered, atLeast(100, compared.registered));
+    measure(names.temporary, atLeast(100, compared.temporary));
+    return;
+  }
+  const alone = await benchEmulatedInvoke();
+  const skipped = "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt";
+  measure(names.registered, { skipped, emulated: alone.registered });
+  measure(names.temporary, { skipped, emulated: alone.temporary });
+}
+
+/** The engine's garbage collector, which is hidden unless asked for. */
+function collector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
 }
 
 process.exit(await main());

@@ -17,6 +17,7 @@ import {
 import { modulesOf, resolveModules } from "./modules.ts";
 import { writeNewc } from "./newc.ts";
 import { type Inputs, unpackPackages } from "./packages.ts";
+import { compilePrograms } from "./programs.ts";
 import type { LoadedRecipe } from "./recipe.ts";
 import { assemble, matching } from "./rootfs.ts";
 import { type ImageKeys, makeImageKeys } from "./ssh-keys.ts";
@@ -65,7 +66,11 @@ export async function buildImage(
   await inStage(
     progress,
     "make kernel and initramfs",
-    async () => await packFiles(loaded, { parts, rootfs, out }, keys, firmware.epoch, options),
+    async () => {
+      const programs = await compilePrograms(loaded, work, command);
+      const trees = { parts, rootfs, out };
+      return await packFiles(loaded, trees, { keys, programs, epoch: firmware.epoch }, options);
+    },
     (bytes) => `${(bytes / 1e6).toFixed(0)} MB unpacked`,
   );
   await writeFile(path.join(out, CLIENT_KEY_FILE), keys.clientKeyFile, { mode: 0o600 });
@@ -93,8 +98,12 @@ export async function buildImage(
 async function packFiles(
   loaded: LoadedRecipe,
   folders: { readonly parts: string; readonly rootfs: string; readonly out: string },
-  keys: ImageKeys,
-  epoch: number,
+  own: {
+    readonly keys: ImageKeys;
+    readonly programs: ReadonlyMap<string, Uint8Array>;
+    /** Seconds since the Unix epoch that every file's time is set to. */
+    readonly epoch: number;
+  },
   options: PrepareOptions,
 ): Promise<number> {
   const { kernel } = loaded.recipe;
@@ -104,7 +113,8 @@ async function packFiles(
     kernel.modules,
     await modulesOf(folders.parts, async (each) => await unxz(each, options)),
   );
-  const archive = writeNewc(await assemble(loaded, folders, modules, keys), epoch);
+  const tree = await assemble(loaded, folders, modules, own.keys, own.programs);
+  const archive = writeNewc(tree, own.epoch);
   const compressed = await promisify(gzip)(archive, { level: 6 });
   await writeFile(path.join(folders.out, IMAGE_FILES.initrd), compressed);
   for (const each of Object.values(IMAGE_FILES)) await chmod(path.join(folders.out, each), 0o644);

@@ -12,6 +12,13 @@ export interface RecipeFile {
   readonly mode: number;
 }
 
+/** A program of ours: one C file, compiled without a C library. */
+export interface RecipeProgram {
+  readonly path: string;
+  /** Name beside the recipe. */
+  readonly source: string;
+}
+
 /** How an image is made, as data: `boards/images/<name>/recipe.yaml`. */
 export interface Recipe {
   readonly name: string;
@@ -37,6 +44,7 @@ export interface Recipe {
     readonly links: Readonly<Record<string, string>>;
     readonly copy: readonly { readonly from: string; readonly to: string }[];
     readonly files: readonly RecipeFile[];
+    readonly programs: readonly RecipeProgram[];
   };
   readonly ssh: {
     readonly user: string;
@@ -78,7 +86,7 @@ export async function loadRecipe(name: string, dir: string = imagesDir): Promise
   const merged = await readMerged(name, dir, files, []);
   const recipe = checkRecipe(name, merged, path.join(dir, name, "recipe.yaml"));
   const sources = new Map<string, Buffer>();
-  for (const file of recipe.rootfs.files) {
+  for (const file of [...recipe.rootfs.files, ...recipe.rootfs.programs]) {
     const content = files.get(file.source);
     if (content === undefined) {
       throw new BoardFileError(`the recipe names a file that is not beside it: ${file.source}`, {
@@ -219,6 +227,10 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
           mode: Number.parseInt(mode, 8),
         };
       }),
+      programs: maps("rootfs.programs").map((entry) => ({
+        path: field(entry, "path", "rootfs.programs"),
+        source: field(entry, "source", "rootfs.programs"),
+      })),
     },
     ssh: {
       user: text("ssh.user"),

@@ -88,6 +88,7 @@ export async function assemble(
   folders: { readonly rootfs: string; readonly parts: string },
   modules: readonly KernelModule[],
   keys: ImageKeys,
+  programs: ReadonlyMap<string, Uint8Array>,
 ): Promise<ReadonlyMap<string, ArchiveEntry>> {
   const { recipe, sources } = loaded;
   const tree = new RootFs(recipe.rootfs.links);
@@ -104,6 +105,7 @@ export async function assemble(
   for (const file of recipe.rootfs.files) {
     tree.file(file.path, sources.get(file.source) ?? Buffer.alloc(0), file.mode);
   }
+  for (const [name, content] of programs) tree.file(name, content, 0o755);
   for (const each of modules) tree.file(moduleFile(each.name), each.content);
   tree.file("/etc/lockstep/modules", modules.map((each) => `${moduleFile(each.name)}\n`).join(""));
   tree.file(recipe.ssh.hostKey, keys.hostKeyFile, 0o600);

@@ -30,7 +30,7 @@ const TOOLS: readonly RequiredTool[] = [
   {
     tool: "aarch64-linux-gnu-gcc",
     debianPackage: "gcc-aarch64-linux-gnu",
-    why: "compiles TF-A",
+    why: "compiles TF-A and the programs of ours",
   },
   {
     tool: "aarch64-linux-gnu-objcopy",

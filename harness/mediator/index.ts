@@ -1,3 +1,4 @@
+export { benchPageList, type PageListBench } from "./bench.ts";
 export * from "./backend.ts";
 export * from "./contract.ts";
 export { OWN_COOKIE_HIGH } from "./cookies.ts";
