@@ -21,8 +21,17 @@ export interface OpteeBuild {
   readonly preallocRpcCache: boolean;
   /** Secure RAM for TAs in bytes; guests of a virtualized build share it equally. */
   readonly taRam: number;
-  /** Secure RAM that each guest's partition of a virtualized build takes for itself, in bytes. */
+  /** Secure RAM for the core's own data of each guest of a virtualized build, in bytes. */
   readonly partitionRam: number;
+  /** Secure RAM for the translation tables of each guest, in bytes. */
+  readonly partitionTables: number;
+  /**
+   * CFG_SECURE_DATA_PATH (4.9 and later): memory that is protected from the normal world, either a
+   * region that is so from the start, or whatever the normal world lends (CFG_CORE_DYN_PROTMEM).
+   */
+  readonly protectedMemory?:
+    | "lent"
+    | { readonly region: { readonly base: number; readonly size: number } | undefined };
   /** Core heap for tables of shared-memory objects, in bytes, of each guest. */
   readonly heap: number;
 }
@@ -44,8 +53,58 @@ export const DEBIAN_4_5: OpteeBuild = {
   preallocRpcCache: true,
   taRam: 12 * 1024 * 1024,
   partitionRam: 1024 * 1024,
+  partitionTables: 64 * 1024,
   heap: 256 * 1024,
 };
 
 /** The same package's virtualized build: capabilities 0xfd, two partitions of two threads. */
 export const DEBIAN_4_5_VIRTUALIZED: OpteeBuild = { ...DEBIAN_4_5, virtualization: true };
+
+/** A plain build of OP-TEE 4.10 for QEMU with four threads, announcing what 4.10 can. */
+export const OPTEE_4_10: OpteeBuild = {
+  ...DEBIAN_4_5,
+  version: { major: 4, minor: 10 },
+  gitSha1: 0xd500_1fe0_a000_0000n,
+  threads: 4,
+};
+
+/** Whether the build is of release `major`.`minor` or later. */
+export function isSince({ version }: OpteeBuild, major: number, minor: number): boolean {
+  return version.major > major || (version.major === major && version.minor >= minor);
+}
+
+/** What changed from release to release and can be seen from outside (SMC-10, MSG-6). */
+export interface Features {
+  /** GET_THREAD_COUNT and the calls for virtualization. */
+  readonly threadCount: boolean;
+  /** A thread is resumed only with the client id that it was started with. */
+  readonly checksClientOnResume: boolean;
+  /** NULL references. */
+  readonly nullMemrefs: boolean;
+  readonly asyncNotif: boolean;
+  /** RPC arguments that come with the call. */
+  readonly rpcArg: boolean;
+  /** A yielding call of an unknown client is refused; earlier it stopped the core. */
+  readonly refusesUnknownClient: boolean;
+  readonly rpmbProbe: boolean;
+  /** VM_CREATED with id 0 is refused. */
+  readonly refusesClientZero: boolean;
+  /** A TA may ask that its crashed instance is kept. */
+  readonly keepCrashed: boolean;
+  readonly protectedMemory: OpteeBuild["protectedMemory"];
+}
+
+export function featuresOf(build: OpteeBuild): Features {
+  return {
+    threadCount: isSince(build, 3, 5),
+    checksClientOnResume: !isSince(build, 3, 7),
+    nullMemrefs: isSince(build, 3, 9),
+    asyncNotif: build.asyncNotif && isSince(build, 3, 16),
+    rpcArg: isSince(build, 3, 17),
+    refusesUnknownClient: isSince(build, 4, 2),
+    rpmbProbe: build.rpmbProbe && isSince(build, 4, 4),
+    refusesClientZero: isSince(build, 4, 5),
+    keepCrashed: isSince(build, 4, 7),
+    protectedMemory: isSince(build, 4, 9) ? build.protectedMemory : undefined,
+  };
+}

@@ -1,5 +1,5 @@
 import { InterruptLine, type PhysicalMemory } from "../machine/index.ts";
-import type { OpteeBuild } from "./build.ts";
+import { type Features, featuresOf, type OpteeBuild } from "./build.ts";
 import { ASYNC_VALUE_MAX, type NotificationDriver } from "./notifications.ts";
 import type { TrustedApplication } from "./tas/ta.ts";
 
@@ -24,6 +24,7 @@ export interface CoreOptions {
 /** What all partitions of one OP-TEE share. */
 export class Core {
   readonly build: OpteeBuild;
+  readonly features: Features;
   readonly memory: PhysicalMemory;
   readonly nowMs: () => number;
   readonly interruptPending: (() => boolean) | undefined;
@@ -38,10 +39,11 @@ export class Core {
 
   constructor(options: CoreOptions) {
     this.build = options.build;
+    this.features = featuresOf(options.build);
     this.memory = options.memory;
     this.nowMs = options.nowMs;
     this.interruptPending = options.interruptPending;
-    this.syncNotificationBase = options.build.asyncNotif ? ASYNC_VALUE_MAX + 1 : 0;
+    this.syncNotificationBase = this.features.asyncNotif ? ASYNC_VALUE_MAX + 1 : 0;
     this.drivers = options.drivers ?? [];
     this.pseudoTas = new Map(options.pseudoTas.map((ta) => [ta.uuid, ta]));
     this.userTas = new Map(options.userTas.map((ta) => [ta.uuid, ta]));

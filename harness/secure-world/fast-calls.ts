@@ -13,18 +13,25 @@ import {
   SHM_CACHED,
   SMC_RETURN,
 } from "../optee-abi/index.ts";
-import type { OpteeBuild } from "./build.ts";
+import { featuresOf, type OpteeBuild } from "./build.ts";
+import type { Core } from "./core.ts";
+import { ASYNC_VALUE_MAX } from "./notifications.ts";
 import type { Partition } from "./partition.ts";
 import type { Partitions } from "./partitions.ts";
 
 /** Bits that a build announces in a1 of EXCHANGE_CAPABILITIES (SMC-3.1). */
 export function secureCapabilities(build: OpteeBuild): number {
-  let caps: number = SEC_CAP.MEMREF_NULL | SEC_CAP.RPC_ARG;
+  const features = featuresOf(build);
+  let caps = 0;
+  if (features.nullMemrefs) caps |= SEC_CAP.MEMREF_NULL;
+  if (features.rpcArg) caps |= SEC_CAP.RPC_ARG;
   if (build.reservedShm !== undefined) caps |= SEC_CAP.HAVE_RESERVED_SHM;
   if (build.dynamicShm) caps |= SEC_CAP.DYNAMIC_SHM;
   if (build.virtualization) caps |= SEC_CAP.VIRTUALIZATION;
-  if (build.asyncNotif) caps |= SEC_CAP.ASYNC_NOTIF;
-  if (build.rpmbProbe) caps |= SEC_CAP.RPMB_PROBE;
+  if (features.asyncNotif) caps |= SEC_CAP.ASYNC_NOTIF;
+  if (features.rpmbProbe) caps |= SEC_CAP.RPMB_PROBE;
+  if (features.protectedMemory === "lent") caps |= SEC_CAP.DYNAMIC_PROTMEM;
+  else if (features.protectedMemory !== undefined) caps |= SEC_CAP.PROTMEM;
   return caps;
 }
 
@@ -34,10 +41,11 @@ export function secureCapabilities(build: OpteeBuild): number {
  */
 export function fastCall(
   registers: Registers,
-  build: OpteeBuild,
+  core: Core,
   partitions: Partitions,
   partition: Partition | undefined,
 ): void {
+  const { build, features } = core;
   switch (registers.get(0)) {
     case OPTEE_SMC.CALLS_COUNT:
       registers.set(
@@ -68,7 +76,7 @@ export function fastCall(
       ]);
       return;
     case OPTEE_SMC.EXCHANGE_CAPABILITIES:
-      exchangeCapabilities(registers, build);
+      exchangeCapabilities(registers, core);
       return;
     case OPTEE_SMC.DISABLE_SHM_CACHE:
       disableCache(registers, partition);
@@ -88,10 +96,11 @@ export function fastCall(
       registers.set(0, vmDestroyed(registers, partitions));
       return;
     case OPTEE_SMC.GET_THREAD_COUNT:
+      if (!features.threadCount) return unknown(registers);
       setAll(registers, [SMC_RETURN.OK, build.threads]);
       return;
     case OPTEE_SMC.ENABLE_ASYNC_NOTIF:
-      if (!build.asyncNotif) return unknown(registers);
+      if (!features.asyncNotif) return unknown(registers);
       if (partition === undefined) {
         throw new TargetCrashError("OP-TEE panicked: asynchronous notifications of no guest", {
           expected: "ENABLE_ASYNC_NOTIF with the client id of a guest (SMC-8.7)",
@@ -102,12 +111,27 @@ export function fastCall(
       registers.set(0, SMC_RETURN.OK);
       return;
     case OPTEE_SMC.GET_ASYNC_NOTIF_VALUE:
-      if (!build.asyncNotif) return unknown(registers);
+      if (!features.asyncNotif) return unknown(registers);
       notificationValue(registers, partition);
+      return;
+    case OPTEE_SMC.GET_PROTMEM_CONFIG:
+      if (typeof features.protectedMemory !== "object") return unknown(registers);
+      protectedMemoryConfig(registers, features.protectedMemory.region);
       return;
     default:
       unknown(registers);
   }
+}
+
+/** The region of a static configuration; address width is that of a physical address on AArch64. */
+function protectedMemoryConfig(
+  registers: Registers,
+  region: { readonly base: number; readonly size: number } | undefined,
+): void {
+  registers.set(0, region === undefined ? SMC_RETURN.ENOTAVAIL : SMC_RETURN.OK);
+  registers.set64(1, BigInt(region?.base ?? 0));
+  registers.set64(2, BigInt(region?.size ?? 0));
+  registers.set(3, 64);
 }
 
 function setAll(registers: Registers, values: readonly number[]): void {
@@ -116,15 +140,15 @@ function setAll(registers: Registers, values: readonly number[]): void {
 
 const unknown = (registers: Registers): void => registers.set(0, UNKNOWN_FUNCTION);
 
-function exchangeCapabilities(registers: Registers, build: OpteeBuild): void {
+function exchangeCapabilities(registers: Registers, { build, features }: Core): void {
   if ((registers.get(1) & ~NSEC_CAP.UNIPROCESSOR) !== 0 || registers.high(1) !== 0) {
     registers.set(0, SMC_RETURN.ENOTAVAIL);
     return;
   }
   registers.set(0, SMC_RETURN.OK);
   registers.set(1, secureCapabilities(build));
-  if (build.asyncNotif) registers.set(2, 64 + build.threads);
-  registers.set(3, RPC_ARG_PARAM_COUNT);
+  if (features.asyncNotif) registers.set(2, ASYNC_VALUE_MAX + 1 + build.threads);
+  if (features.rpcArg) registers.set(3, RPC_ARG_PARAM_COUNT);
 }
 
 const anyThreadBusy = (partition: Partition): boolean =>

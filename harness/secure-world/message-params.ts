@@ -54,8 +54,7 @@ export function importParams(
     if (type === ATTR_TYPE.NONE) continue;
     if (isValueType(type)) {
       param.type = type;
-      param.a = arg.u32(at + 8);
-      param.b = arg.u32(at + 16);
+      param.give(arg.u32(at + 8), arg.u32(at + 16));
       continue;
     }
     if (!isRmemType(type) && !isTmemType(type)) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);

@@ -24,6 +24,9 @@ export class TaParam {
   type: number;
   a = 0;
   b = 0;
+  /** The values as the caller gave them. */
+  givenA = 0;
+  givenB = 0;
   memory: MemoryObject | undefined;
   offset = 0;
   /** Bytes; a TA changes it to say how much it wrote or would have needed. */
@@ -37,8 +40,7 @@ export class TaParam {
 
   static value(type: number, a: number, b = 0): TaParam {
     const param = new TaParam(type);
-    param.a = a >>> 0;
-    param.b = b >>> 0;
+    param.give(a >>> 0, b >>> 0);
     return param;
   }
 
@@ -54,6 +56,21 @@ export class TaParam {
     param.size = size;
     param.capacity = size;
     return param;
+  }
+
+  /** Sets the values as the caller gives them, unsigned 32-bit. */
+  give(a: number, b: number): void {
+    this.a = a;
+    this.b = b;
+    this.givenA = a;
+    this.givenB = b;
+  }
+
+  /** Forgets what a TA changed: only an entry point that returns hands its values back. */
+  restore(): void {
+    this.a = this.givenA;
+    this.b = this.givenB;
+    this.size = this.capacity;
   }
 
   get isMemref(): boolean {

@@ -3,6 +3,7 @@ import { registeredObjectHeap } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
 import { Notifications } from "./notifications.ts";
 import { type RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
+import type { Extent } from "./secure-pool.ts";
 import { SecureCondition } from "./sync.ts";
 import type { Session } from "./session.ts";
 import type { TaContext } from "./ta-context.ts";
@@ -30,12 +31,18 @@ export class Partition {
   readonly notifications: Notifications;
   /** Whether the deferred runtime initialization ran (SMC-4.1.4). */
   runtimeInitialized = false;
-  shutDown = false;
+  /** Secure RAM that is the guest's. */
+  readonly memory: readonly Extent[];
+  /** One for its creation, one for each core that runs in it (SMC-8.3). */
+  references = 1;
+  /** VM_DESTROYED was seen: a second one finds nothing. */
+  ending = false;
   #taRamLeft: number;
 
-  constructor(core: Core, clientId: number, taRam: number) {
+  constructor(core: Core, clientId: number, taRam: number, memory: readonly Extent[]) {
     this.core = core;
     this.clientId = clientId;
+    this.memory = memory;
     this.notifications = new Notifications(core, clientId);
     this.threads = Array.from(
       { length: core.build.threads },

@@ -1,3 +1,4 @@
+import { TargetCrashError } from "../base/index.ts";
 import {
   type InterruptLine,
   isFastCall,
@@ -45,7 +46,7 @@ export class SecureWorld {
    * RangeError for another value.
    */
   raiseNotification(value: number, clientId = 0): boolean {
-    const guest = this.core.build.asyncNotif ? this.partitions.select(clientId) : undefined;
+    const guest = this.core.features.asyncNotif ? this.partitions.select(clientId) : undefined;
     if (guest?.notifications.started !== true) return false;
     guest.notifications.send(value);
     return true;
@@ -81,20 +82,25 @@ export class SecureWorld {
   }
 
   #fast(registers: Registers): void {
-    let partition: Partition | undefined;
-    if (!this.core.build.virtualization || registers.get64(7) !== 0n) {
-      partition = this.partitions.select(registers.get(7));
-      if (partition === undefined) {
-        registers.set(0, SMC_RETURN.ENOTAVAIL);
-        return;
-      }
+    const partition = this.partitions.select(registers.get(7));
+    const hypervisor = registers.get(7) === 0 && registers.high(7) === 0;
+    if (partition === undefined && !hypervisor) {
+      registers.set(0, SMC_RETURN.ENOTAVAIL);
+      return;
     }
-    fastCall(registers, this.core.build, this.partitions, partition);
+    fastCall(registers, this.core, this.partitions, partition);
   }
 
   #yielding(registers: Registers, fid: number): void {
-    const partition = this.partitions.select(registers.get(7));
+    const client = registers.get(7);
+    const partition = this.partitions.select(client);
     if (partition === undefined) {
+      if (!this.core.features.refusesUnknownClient) {
+        throw new TargetCrashError("OP-TEE panicked: a yielding call of no guest", {
+          expected: "the client id of a guest in a7 (SMC-10)",
+          seen: `a7 is ${client}, and this release does not check it`,
+        });
+      }
       registers.set(0, SMC_RETURN.ENOTAVAIL);
       return;
     }
@@ -111,15 +117,21 @@ export class SecureWorld {
         registers.set(0, SMC_RETURN.ETHREAD_LIMIT);
         return;
       }
+      thread.clientId = client;
       thread.body = standardCall(thread, fid, registers.get(1), registers.get(2), registers.get(3));
     }
+    this.partitions.enter(partition);
     run(thread, registers);
+    this.partitions.leave(partition);
   }
 
   /** The suspended thread that a3 names, made active with the reply (SMC-4.2). */
   #resume(partition: Partition, registers: Registers): Thread | undefined {
     const thread = partition.threads[registers.get(3)];
     if (thread?.state !== "suspended") return undefined;
+    if (this.core.features.checksClientOnResume && thread.clientId !== registers.get(7)) {
+      return undefined;
+    }
     thread.state = "active";
     if (thread.copyArgsOnReturn) {
       thread.reply[0] = registers.get(1);

@@ -2,6 +2,7 @@ import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
 import type { Partition } from "./partition.ts";
 import type { TaParams } from "./param.ts";
 import {
+  cancellationTime,
   type ClientIdentity,
   nextSessionId,
   type Outcome,
@@ -10,12 +11,12 @@ import {
 } from "./session.ts";
 import { TaContext } from "./ta-context.ts";
 import { loadUserTa } from "./ta-loader.ts";
-import { type EntryResult, TA_FLAG, TaPanic } from "./tas/ta.ts";
+import { enterClose, enterInvoke, enterOpen } from "./ta-entry.ts";
+import { TA_FLAG } from "./tas/ta.ts";
 import { TeeApi } from "./tas/tee-api.ts";
 import type { SecureTask, Thread } from "./thread.ts";
 
 const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
-const TRUSTED_APP = TEEC_ORIGIN.TEEC_ORIGIN_TRUSTED_APP;
 const fromTee = (result: number): Outcome => ({ result, origin: TEE });
 
 /** Opens a session of `client` in the list `open`. Gives its id, 0 unless the result is SUCCESS. */
@@ -57,20 +58,14 @@ function* runOpen(
   timeoutMs: number,
   params: TaParams,
 ): SecureTask<Outcome> {
-  if (context.panicked) return panicked(context);
-  const api = new TeeApi(session, context, CALLS);
-  session.api = api;
-  startTimeout(session, context, timeoutMs);
-  const { instance } = context;
-  let result: number = TEEC.TEEC_SUCCESS;
-  if (!context.created) {
-    result = yield* execute(thread, context, api, () => instance.create?.(api) ?? 0);
-    context.created = result === TEEC.TEEC_SUCCESS;
+  let result = 0;
+  if (!context.panicked) {
+    session.api = new TeeApi(session, context, CALLS);
+    startTimeout(session, context, timeoutMs);
+    result = yield* enterOpen(thread, session, context, params);
   }
-  if (result === TEEC.TEEC_SUCCESS) {
-    result = yield* execute(thread, context, api, () => instance.open?.(api, params) ?? 0);
-  }
-  return context.panicked ? panicked(context) : { result, origin: TRUSTED_APP };
+  if (context.panicked) return yield* panicked(thread, context);
+  return { result, origin: session.origin };
 }
 
 /** Invokes a command in a session of `open` (MSG-2). */
@@ -96,18 +91,18 @@ function* invokeInSession(
   command: number,
   params: TaParams,
 ): SecureTask<Outcome> {
-  const { context, api } = session;
-  if (context === undefined || api === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_STATE);
+  const { context } = session;
+  if (context === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_STATE);
   if (!(yield* context.enter(thread))) return fromTee(TEEC.TEEC_ERROR_BUSY);
   let outcome: Outcome;
   if (context.panicked) {
-    outcome = panicked(context);
+    outcome = yield* panicked(thread, context);
   } else {
     startTimeout(session, context, timeoutMs);
-    const result = yield* execute(thread, context, api, () =>
-      context.instance.invoke(api, command, params),
-    );
-    outcome = context.panicked ? panicked(context) : { result, origin: TRUSTED_APP };
+    const result = yield* enterInvoke(thread, session, context, command, params);
+    outcome = context.panicked
+      ? yield* panicked(thread, context)
+      : { result, origin: session.origin };
   }
   yield* context.leave(thread);
   return outcome;
@@ -166,36 +161,12 @@ function* joinLoaded(
   }
 }
 
-/** Runs TA code; a panic or a data abort marks the instance dead. */
-function* execute(
-  thread: Thread,
-  context: TaContext,
-  api: TeeApi,
-  entry: () => EntryResult | SecureTask | undefined,
-): SecureTask<number> {
-  api.enter(thread);
-  try {
-    const entered = entry();
-    if (typeof entered === "number") return entered;
-    const result = entered === undefined ? undefined : yield* entered;
-    return result ?? TEEC.TEEC_SUCCESS;
-  } catch (error) {
-    if (!(error instanceof TaPanic) && !(error instanceof RangeError)) throw error;
-    context.panicked = true;
-    thread.partition.core.print(`E/TC: ${context.ta.name}: ${error.message}`);
-    return TEEC.TEEC_ERROR_TARGET_DEAD;
-  } finally {
-    api.leave();
-  }
-}
-
-/** A panicked instance leaves the list, unless it is kept to remember that it crashed. */
-function panicked(context: TaContext): Outcome {
-  const kept =
-    context.has(TA_FLAG.SINGLE_INSTANCE) &&
-    context.has(TA_FLAG.INSTANCE_KEEP_ALIVE) &&
-    context.has(TA_FLAG.INSTANCE_KEEP_CRASHED);
-  if (!kept) context.unlist();
+/**
+ * A panicked instance leaves the list and all that it had is freed, unless it is kept to remember
+ * that it crashed (MSG-2.1.3).
+ */
+function* panicked(thread: Thread, context: TaContext): SecureTask<Outcome> {
+  if (!context.keepCrashed && context.unlist()) yield* releaseState(thread, context);
   return fromTee(TEEC.TEEC_ERROR_TARGET_DEAD);
 }
 
@@ -233,26 +204,22 @@ function* dropReference(thread: Thread, session: Session): SecureTask {
 
 /** Closes what `thread` holds locked: the TA's close entry, then the session, then the instance. */
 function* endSession(thread: Thread, session: Session, open: Session[]): SecureTask {
-  const { context, api } = session;
+  const { context } = session;
   if (context === undefined) return;
   if (context.panicked) {
     yield* unlink(thread, session, open);
   } else {
     const entered = yield* context.enter(thread);
     session.cancelAtMs = Number.POSITIVE_INFINITY;
-    if (api !== undefined && context.created) {
-      yield* execute(thread, context, api, () => context.instance.close?.(api));
-    }
+    if (session.api !== undefined) yield* enterClose(thread, session, context);
     yield* unlink(thread, session, open);
     if (entered) yield* context.leave(thread);
   }
   context.references -= 1;
-  const keepAlive =
-    context.has(TA_FLAG.SINGLE_INSTANCE) && context.has(TA_FLAG.INSTANCE_KEEP_ALIVE);
-  const keepCrashed = keepAlive && context.has(TA_FLAG.INSTANCE_KEEP_CRASHED);
+  const { keepAlive, keepCrashed } = context;
   if (context.references > 0 || (keepAlive && !(context.panicked && !keepCrashed))) return;
   context.unlist();
-  yield* destroyContext(thread, context);
+  yield* releaseState(thread, context);
 }
 
 function* unlink(thread: Thread, session: Session, open: Session[]): SecureTask {
@@ -262,22 +229,18 @@ function* unlink(thread: Thread, session: Session, open: Session[]): SecureTask 
   open.splice(open.indexOf(session), 1);
 }
 
-/** Ends an instance: sessions that it opened are closed and its RAM is free again. */
-export function* destroyContext(thread: Thread, context: TaContext): SecureTask {
-  if (!context.panicked) context.instance.destroy?.();
-  for (const session of Array.from(context.openSessions)) {
-    session.lockedBy = thread;
-    session.references += 1;
-    yield* endSession(thread, session, context.openSessions);
+/** Closes the sessions that an instance opened, and gives its RAM back; once. */
+function* releaseState(thread: Thread, context: TaContext): SecureTask {
+  for (let first = context.openSessions[0]; first !== undefined; first = context.openSessions[0]) {
+    const closed = yield* closeSession(thread, context.openSessions, first.id);
+    if (closed !== TEEC.TEEC_SUCCESS) break;
   }
   context.partition.giveTaRam(context.ram);
+  context.ram = 0;
 }
 
 function startTimeout(session: Session, context: TaContext, timeoutMs: number): void {
-  session.cancelAtMs =
-    timeoutMs === 0xffff_ffff
-      ? Number.POSITIVE_INFINITY
-      : context.partition.core.nowMs() + timeoutMs;
+  session.cancelAtMs = cancellationTime(context.partition.core.nowMs(), timeoutMs);
 }
 
 /** What TAs may do with sessions of their own. */

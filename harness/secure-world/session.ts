@@ -47,6 +47,10 @@ export class Session {
   references = 1;
   lockedBy: Thread | undefined;
   unlinked = false;
+  /** Whether the TA knows it: its open entry point succeeded. */
+  openInTa = false;
+  /** Origin of its next result: TRUSTED_APP once the TA was entered (MSG-2.4). */
+  origin = 0;
   readonly unlocked = new SecureCondition();
   readonly idle = new SecureCondition();
   /** Cancellation: requested, masked by the TA, and when the invocation times out (ms). */
@@ -71,4 +75,20 @@ export function nextSessionId(open: readonly Session[]): number {
     if (!open.some((session) => session.id === candidate)) return id;
     id = (id + 1) >>> 0;
   }
+}
+
+const SECONDS_LIMIT = 0xffff_ffff;
+
+/**
+ * When an operation of `timeoutMs` that starts now is cancelled, in ms. As upstream computes it: where
+ * the milliseconds of both add up to more than a second, the result is the next second but one,
+ * whatever the timeout's own seconds (tee_ta_manager.c: set_invoke_timeout).
+ */
+export function cancellationTime(nowMs: number, timeoutMs: number): number {
+  if (timeoutMs === 0xffff_ffff) return Number.POSITIVE_INFINITY;
+  const now = Math.floor(nowMs / 1000);
+  const millis = (nowMs % 1000) + (timeoutMs % 1000);
+  const seconds = millis > 1000 ? now + 2 : now + Math.floor(timeoutMs / 1000);
+  if (seconds > SECONDS_LIMIT) return Number.POSITIVE_INFINITY;
+  return seconds * 1000 + (millis > 1000 ? millis - 1000 : millis);
 }

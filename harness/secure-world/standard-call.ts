@@ -30,8 +30,10 @@ export function* standardCall(
     case OPTEE_SMC.CALL_WITH_ARG:
       return yield* withAddress(thread, a1 * TWO_32 + a2, false);
     case OPTEE_SMC.CALL_WITH_RPC_ARG:
+      if (!thread.partition.core.features.rpcArg) return SMC_RETURN.EBADCMD;
       return yield* withAddress(thread, a1 * TWO_32 + a2, true);
     case OPTEE_SMC.CALL_WITH_REGD_ARG:
+      if (!thread.partition.core.features.rpcArg) return SMC_RETURN.EBADCMD;
       return yield* withRegistered(thread, a1, a2, a3);
     default:
       return SMC_RETURN.EBADCMD;

@@ -13,8 +13,10 @@ export class TaContext {
   /** Sessions that this TA opened to others. */
   readonly openSessions: Session[] = [];
   /** Secure RAM that it occupies, in bytes. */
-  readonly ram: number;
+  ram: number;
   references = 1;
+  /** Sessions that the TA's own code knows. */
+  taSessions = 0;
   initializing: boolean;
   created = false;
   panicked = false;
@@ -29,6 +31,17 @@ export class TaContext {
     this.isPseudo = isPseudo;
     this.ram = ram;
     this.initializing = !isPseudo;
+  }
+
+  /** Whether it stays when its last session ends. */
+  get keepAlive(): boolean {
+    return this.has(TA_FLAG.SINGLE_INSTANCE) && this.has(TA_FLAG.INSTANCE_KEEP_ALIVE);
+  }
+
+  /** Whether it stays when it has panicked, so that nobody can start it anew. */
+  get keepCrashed(): boolean {
+    const { features } = this.partition.core;
+    return features.keepCrashed && this.keepAlive && this.has(TA_FLAG.INSTANCE_KEEP_CRASHED);
   }
 
   has(flag: number): boolean {
@@ -78,11 +91,12 @@ export class TaContext {
     yield* partition.singleInstanceFree.signal(thread);
   }
 
-  /** Takes the instance out of the list of those that new sessions may join. */
-  unlist(): void {
-    if (this.releasing) return;
+  /** Takes the instance out of the list of those that new sessions may join; false if it was out. */
+  unlist(): boolean {
+    if (this.releasing) return false;
     this.releasing = true;
     const index = this.partition.contexts.indexOf(this);
     if (index >= 0) this.partition.contexts.splice(index, 1);
+    return true;
   }
 }

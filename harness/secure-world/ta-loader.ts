@@ -13,6 +13,7 @@ import type { Session } from "./session.ts";
 import { checkTaVersion, secureStorageHasTa } from "./storage/ta-store.ts";
 import { TaContext } from "./ta-context.ts";
 import { type VerifiedImage, verifyTaImage } from "./tas/image.ts";
+import type { TrustedApplication } from "./tas/ta.ts";
 import type { SecureTask, Thread } from "./thread.ts";
 
 type Loaded =
@@ -25,26 +26,35 @@ type Loaded =
  */
 export function* loadUserTa(thread: Thread, session: Session, uuid: string): SecureTask<number> {
   const { partition } = thread;
-  const ta = partition.core.userTas.get(uuid);
-  // The name of the code is known only after loading; until then a placeholder keeps others waiting.
-  const waiting = ta === undefined ? undefined : new TaContext(partition, ta, false, ramOf(ta));
-  if (waiting !== undefined) partition.contexts.push(waiting);
+  const known = partition.core.userTas.get(uuid);
+  // While it is loaded it keeps others waiting that open the same TA.
+  const ta = known ?? unknownTa(uuid);
+  const context = new TaContext(partition, ta, false, ramOf(ta));
+  partition.contexts.push(context);
   const loaded = yield* load(thread, uuid);
   let result = loaded.result;
-  if (result === TEEC.TEEC_SUCCESS && waiting === undefined) {
-    // A genuine image whose code this model does not have.
-    result = TEEC.TEEC_ERROR_NOT_SUPPORTED;
-  }
-  if (waiting === undefined) return result;
-  if (result === TEEC.TEEC_SUCCESS && !partition.takeTaRam(waiting.ram)) {
+  // A genuine image whose code this model does not have.
+  if (result === TEEC.TEEC_SUCCESS && known === undefined) result = TEEC.TEEC_ERROR_NOT_SUPPORTED;
+  if (result === TEEC.TEEC_SUCCESS && !partition.takeTaRam(context.ram)) {
     result = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
   }
-  waiting.initializing = false;
-  if (result === TEEC.TEEC_SUCCESS) session.context = waiting;
-  else waiting.unlist();
+  context.initializing = false;
+  if (result === TEEC.TEEC_SUCCESS) session.context = context;
+  else context.unlist();
   yield* partition.contextInitialized.broadcast(thread);
   return result;
 }
+
+/** What stands in the list while an image is looked for of whose code nothing is known. */
+const unknownTa = (uuid: string): TrustedApplication => ({
+  name: uuid,
+  uuid,
+  flags: 0,
+  stackSize: 0,
+  dataSize: 0,
+  imageSize: 0,
+  instantiate: () => ({ invoke: () => TEEC.TEEC_ERROR_NOT_SUPPORTED }),
+});
 
 const PAGE = 4096;
 const ramOf = (ta: { imageSize: number; stackSize: number; dataSize: number }): number =>

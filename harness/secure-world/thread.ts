@@ -12,6 +12,8 @@ export class Thread {
   readonly index: number;
   readonly partition: Partition;
   state: ThreadState = "free";
+  /** a7 of the call that started it, for releases that compare it on resume (SMC-4.2). */
+  clientId = 0;
   body: SecureTask<number> | undefined;
   /** a0, a1 and a2 of the exit under way. */
   exitCode = 0;
@@ -27,6 +29,8 @@ export class Thread {
   callRpcArgument: RpcArgument | undefined;
   /** The entry of the table for pages of messages, used again by the next call (MSG-2.3.2). */
   message: RegisteredObject | undefined;
+  /** User TAs that it executes, one inside the other. */
+  depth = 0;
   /** Payload buffers that are kept until the end of the call, by user (MSG-3.6). */
   readonly payloads = new Map<string, RpcPayload>();
 

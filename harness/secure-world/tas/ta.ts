@@ -12,8 +12,9 @@ export const TA_FLAG = {
   CONCURRENT: 1 << 8,
   DEVICE_ENUM: 1 << 9,
   DEVICE_ENUM_SUPP: 1 << 10,
-  INSTANCE_KEEP_CRASHED: 1 << 11,
+  DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT: 1 << 11,
   DEVICE_ENUM_TEE_STORAGE_PRIVATE: 1 << 12,
+  INSTANCE_KEEP_CRASHED: 1 << 13,
 } as const;
 
 /** What pseudo-TAs have unless they say otherwise. */

@@ -76,7 +76,7 @@ export class TeeApi {
   /** TEE_GetCancellationFlag, which a masked TA never sees set. */
   get cancelled(): boolean {
     const session = this.#session;
-    return !session.cancelMask && (session.cancelled || this.systemTimeMs() > session.cancelAtMs);
+    return !session.cancelMask && (session.cancelled || this.systemTimeMs() >= session.cancelAtMs);
   }
 
   /** TEE_MaskCancellation and TEE_UnmaskCancellation; gives the mask as it was. */
