@@ -1,6 +1,13 @@
 import path from "node:path";
-import type { BundleReader, CaseResult, RunTotals, Status } from "../harness/run/index.ts";
+import type {
+  BundleReader,
+  CaseResult,
+  RunTotals,
+  Status,
+  StressReport,
+} from "../harness/run/index.ts";
 import { bySuite } from "./group.ts";
+import { describeStress } from "./stress.ts";
 import { oneLine, printable } from "./text.ts";
 import { describeTotals } from "./totals.ts";
 import { countStatuses, describeCounts, verdictOf } from "./verdict.ts";
@@ -11,6 +18,8 @@ export interface SummaryOptions {
   readonly cwd?: string;
   /** What whole runs of a suite came to, from the bundle's events. */
   readonly totals?: readonly RunTotals[];
+  /** What stress did, by target, from the bundle's events. */
+  readonly stress?: readonly { readonly target: string; readonly report: StressReport }[];
 }
 
 const COLORS = { good: 32, bad: 31, open: 33, dim: 2, bold: 1 } as const;
@@ -39,6 +48,10 @@ export function renderSummary(
   }
   for (const one of options.totals ?? []) {
     out.push(`  ${printable(one.suite)} on ${printable(one.target)}: ${describeTotals(one)}`);
+  }
+  for (const { target, report } of options.stress ?? []) {
+    const [head = "", ...lines] = describeStress(report);
+    out.push(`  ${printable(target)} under ${head}`, ...lines.map((line) => `    ${line}`));
   }
   const bad = reader.results.cases.filter((one) => !QUIET.has(one.status));
   if (bad.length > 0) {

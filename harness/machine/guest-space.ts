@@ -4,6 +4,7 @@ import type { GuestMemory, PhysicalMemory } from "./port.ts";
 import { MAPPING, type Mapping, Stage2 } from "./stage2.ts";
 
 export type DonationResult = "done" | "waiting" | "not-mapped" | "occupied";
+export type MigrationResult = "done" | "pinned" | "fixed" | "not-mapped" | "no-frame";
 
 /** A VM's memory: its stage-2 table, the frames behind it, and access as the VM itself has it. */
 export class GuestSpace implements GuestMemory {
@@ -11,6 +12,8 @@ export class GuestSpace implements GuestMemory {
   readonly stage2 = new Stage2();
   readonly frames: Frames;
   #closed = false;
+  /** Direct-mapped: every page stays at its own address. */
+  #fixed = false;
   readonly #memory: PhysicalMemory;
 
   constructor(frames: Frames, memory: PhysicalMemory, owner: OwnerId) {
@@ -55,6 +58,7 @@ export class GuestSpace implements GuestMemory {
 
   /** Maps RAM one to one, as a direct-mapped domain has it; false when a frame is taken. */
   populateIdentity(base: number, size: number): boolean {
+    this.#fixed = true;
     const first = base / PAGE_SIZE;
     const end = first + size / PAGE_SIZE;
     for (let frame = first; frame < end; frame += 1) {
@@ -127,6 +131,27 @@ export class GuestSpace implements GuestMemory {
       arrived = true;
     });
     return arrived ? "done" : "waiting";
+  }
+
+  /**
+   * Moves a page of RAM to another frame with what it holds, as compaction and swapping do under
+   * memory pressure; the VM notices nothing. Only a frame without pins can move: whoever holds a pin
+   * knows the frame by its address. A direct-mapped VM's pages are "fixed".
+   */
+  migrate(at: Ipa): MigrationResult {
+    const page = Math.floor(at / PAGE_SIZE);
+    const kind = this.stage2.kind(page);
+    if (kind !== MAPPING.ramRw && kind !== MAPPING.ramRo) return "not-mapped";
+    if (this.#fixed) return "fixed";
+    const from = this.stage2.frame(page);
+    if (this.frames.pins(from) > 0) return "pinned";
+    const to = this.frames.allocate(this.owner);
+    if (to === undefined) return "no-frame";
+    const memory = this.#memory.as?.("hypervisor") ?? this.#memory;
+    memory.write(frameToPa(to), memory.read(frameToPa(from), PAGE_SIZE));
+    this.stage2.map(page, to, kind);
+    this.frames.release(from);
+    return "done";
   }
 
   /**

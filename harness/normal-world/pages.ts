@@ -55,6 +55,19 @@ export class PageAllocator {
     return undefined;
   }
 
+  /**
+   * Gives up a free page, as a balloon driver does when the hypervisor wants memory; undefined when
+   * none is free. The kernel does not touch it until `takeBack`.
+   */
+  giveUp(): Ipa | undefined {
+    return this.#free.pop();
+  }
+
+  /** A page that was given up is the kernel's again, whatever it holds now. */
+  takeBack(page: Ipa): void {
+    this.#free.push(page);
+  }
+
   hold(pages: readonly Ipa[]): void {
     for (const page of pages) this.#references.set(page, (this.#references.get(page) ?? 0) + 1);
   }

@@ -45,6 +45,7 @@ export class EmulatedContext implements ScenarioContext {
         scheduler: this.scheduler,
         tas: taImages(),
       });
+      if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);
       this.#guests.push(new EmulatedGuest(this, number, kernel, vm));
     }

@@ -1,6 +1,13 @@
 import { LockstepError, messageOf, UsageError } from "../base/index.ts";
 import type { BoardConfig } from "../board/index.ts";
-import type { Status, SubcaseResult } from "../run/index.ts";
+import {
+  addStress,
+  noStress,
+  type Status,
+  type StressKind,
+  type StressReport,
+  type SubcaseResult,
+} from "../run/index.ts";
 import {
   admits,
   type Combination,
@@ -8,7 +15,7 @@ import {
   combinationsOf,
   type Narrowing,
 } from "./combination.ts";
-import { createEmulated } from "./emulated.ts";
+import { createEmulated, type EmulatedPlatform } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { importScenarios, isScenario, loadScenario } from "./reference.ts";
 import type { Scenario } from "./scenario.ts";
@@ -19,6 +26,10 @@ export interface EmulatedTargetOptions {
   readonly seed?: number;
   /** The only conduits and rule sets to use; all when left out. */
   readonly narrowing?: Narrowing;
+  /** Stress that every scenario is put under. */
+  readonly stress?: StressKind;
+  /** Sees every machine before its scenario starts, for tests that break something. */
+  readonly prepare?: (platform: EmulatedPlatform) => void;
   /** The package that holds `dist/suites`; this one when left out. */
   readonly root?: string;
   /** Lines of the secure world's console. */
@@ -32,10 +43,17 @@ const RESTATEMENTS = { subject: "xtest", file: "restatements" } as const;
 export class EmulatedTarget implements Target {
   readonly board: BoardConfig;
   readonly #options: EmulatedTargetOptions;
+  #stress: StressReport | undefined;
 
   constructor(board: BoardConfig, options: EmulatedTargetOptions = {}) {
     this.board = board;
     this.#options = options;
+    this.#stress = options.stress === undefined ? undefined : noStress(options.stress);
+  }
+
+  /** What the stress has done so far; undefined without any. */
+  get stress(): StressReport | undefined {
+    return this.#stress;
   }
 
   async run(reference: string, args: Data, on?: Combination): Promise<Data> {
@@ -76,10 +94,22 @@ export class EmulatedTarget implements Target {
       seed: this.#options.seed ?? 1,
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
+      ...(this.#options.stress === undefined ? {} : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(this.#options.console === undefined ? {} : { console: this.#options.console }),
     });
-    return await scenario.run(new EmulatedContext(platform), args);
+    this.#options.prepare?.(platform);
+    try {
+      return await scenario.run(new EmulatedContext(platform), args);
+    } finally {
+      this.#addStress(platform);
+    }
+  }
+
+  #addStress({ pressure }: EmulatedPlatform): void {
+    if (this.#stress === undefined) return;
+    const { kind } = this.#stress;
+    this.#stress = addStress(this.#stress, pressure?.report ?? { ...noStress(kind), machines: 1 });
   }
 
   /** The first combination that scenario, board and narrowing have in common. */

@@ -27,6 +27,8 @@ import {
   USER_TAS,
 } from "../secure-world/index.ts";
 
+import { MemoryPressure } from "./pressure.ts";
+import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
 
 const MIB = 1024 * 1024;
@@ -54,6 +56,8 @@ export interface EmulatedOptions {
   readonly build?: Partial<OpteeBuild>;
   /** Of a thousand places where an interrupt could be taken, how many find one pending. */
   readonly interrupts?: number;
+  /** Keeps the memory of VMs under pressure: ballooning, donation, migration. */
+  readonly stress?: StressKind;
   /** Lines of the secure console. */
   readonly console?: (line: string) => void;
 }
@@ -66,6 +70,8 @@ export class EmulatedPlatform {
   readonly secureWorld: SecureWorld;
   readonly port: PlatformPort;
   readonly mediator: Mediator | undefined;
+  /** With `stress`, where there are VMs. */
+  readonly pressure: MemoryPressure | undefined;
   /** Sees every SMC at the port while set. */
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
 
@@ -95,9 +101,11 @@ export class EmulatedPlatform {
       memory: this.memory.view("normal", "host"),
       notifications: this.secureWorld.notifications,
       smc: (registers) => {
+        this.pressure?.betweenCalls();
         this.onPort?.("enter", registers);
         this.secureWorld.smc(registers);
         this.onPort?.("leave", registers);
+        this.pressure?.betweenCalls();
       },
     };
     this.mediator =
@@ -110,6 +118,16 @@ export class EmulatedPlatform {
             now: () => this.scheduler.nowMs,
           })
         : undefined;
+    this.pressure = this.#pressure();
+    if (this.pressure !== undefined) this.memory.probe = this.pressure.probe;
+  }
+
+  #pressure(): MemoryPressure | undefined {
+    const { mediator, memory } = this;
+    const { seed, stress } = this.options;
+    if (stress === undefined || mediator === undefined) return undefined;
+    const { guestRam } = EMULATED_MAP;
+    return new MemoryPressure({ frames: mediator.frames, memory, guestRam, seed });
   }
 
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
@@ -117,7 +135,7 @@ export class EmulatedPlatform {
     const { mediator, port } = this;
     if (mediator !== undefined) {
       const made = mediator.createVm({ ram: EMULATED_MAP.vmRam });
-      if (made.ok) return { conduit: made.value.conduit, vm: made.value };
+      if (made.ok) return { conduit: this.#stressed(made.value.conduit), vm: made.value };
       throw new Skipped(`no room for another VM: ${made.error}, ${made.reason}`);
     }
     const ram = EMULATED_MAP.driverRam;
@@ -126,6 +144,19 @@ export class EmulatedPlatform {
         ? createHwdomConduit(port, { ram })
         : createDirectConduit(port, ram);
     return { conduit, vm: undefined };
+  }
+
+  #stressed(conduit: Conduit): Conduit {
+    const { pressure } = this;
+    if (pressure === undefined) return conduit;
+    return {
+      ...conduit,
+      smc: (registers, vcpu) => {
+        pressure.betweenCalls();
+        conduit.smc(registers, vcpu);
+        pressure.betweenCalls();
+      },
+    };
   }
 }
 

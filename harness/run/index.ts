@@ -5,3 +5,4 @@ export * from "./exit-code.ts";
 export * from "./lock.ts";
 export * from "./model.ts";
 export * from "./sink.ts";
+export * from "./stress.ts";

@@ -1,3 +1,5 @@
+import type { StressReport } from "./stress.ts";
+
 /** The vocabulary of results: what `results.json`, every report and every comparison speak of. */
 
 /** Statuses of a case. A skip is never a pass; `miss` means expected but never seen. */
@@ -167,6 +169,8 @@ export type RunEvent = { readonly t: number; readonly wall: string } & (
   /** A case's final result in full, so that a bundle whose writer died can be read. */
   | { readonly type: "result"; readonly result: CaseResult }
   | { readonly type: "totals"; readonly totals: RunTotals }
+  /** What the stress that a target was put under has done, at the end of its suites. */
+  | { readonly type: "stress"; readonly target: string; readonly report: StressReport }
   | { readonly type: "warning"; readonly target?: string; readonly text: string }
 );
 /** A `RunEvent` before the writer has put its times on it. */

@@ -3,10 +3,12 @@ import type { Conduit } from "../../machine/index.ts";
 import type { RuleSetName } from "../../mediator/index.ts";
 import type { CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
+import type { StressKind } from "../../run/index.ts";
 import type { RunFlags } from "../run-loop/execute.ts";
 
 const CONDUITS: readonly Conduit["kind"][] = ["direct", "hwdom", "vm"];
 const RULES: readonly RuleSetName[] = ["strict", "xen", "kvm"];
+const STRESS: readonly StressKind[] = ["memory"];
 
 export const build: CommandBuilder = (context) => {
   const command = new Command("run")
@@ -27,6 +29,12 @@ export const build: CommandBuilder = (context) => {
         "--rules <rules...>",
         "run scenarios of conduit vm under these mediator rules only",
       ).choices(RULES),
+    )
+    .addOption(
+      new Option(
+        "--stress <kind>",
+        "put the emulated platform under stress; memory: balloon, donate and migrate pages of VMs",
+      ).choices(STRESS),
     )
     .option("--baseline <bundle>", "compare with an earlier bundle; worse than it fails the run")
     .option("--out <dir>", "folder of the bundle (default: lockstep-out/TIME, or LOCKSTEP_OUT)")
@@ -49,6 +57,7 @@ export const build: CommandBuilder = (context) => {
     ["lockstep run", "the emulated platform, within seconds"],
     ["lockstep run --board qemu-virt", "and a real OP-TEE in QEMU, with all of xtest"],
     ["lockstep run --suite normal-world --conduit vm --rules kvm", "one conduit, one rule set"],
+    ["lockstep run --stress memory", "all of it while pages of every VM come and go"],
     ["lockstep run --suite xtest --filter 'regression_10[01]'", "some cases only"],
     ["lockstep run --board qemu-virt --baseline last-night", "what became worse since"],
     ["lockstep run --list-clauses --filter 'MED-0[67]'", "some clauses, with what proves them"],

@@ -1,4 +1,11 @@
-import type { BundleWriter, Comparison, FactsSheet, RunInfo, RunTotals } from "../../run/index.ts";
+import type {
+  BundleWriter,
+  Comparison,
+  FactsSheet,
+  RunInfo,
+  RunTotals,
+  Timeline,
+} from "../../run/index.ts";
 import type { CaseResult } from "../../run/index.ts";
 
 /** The document that `lockstep run --json` prints. */
@@ -12,6 +19,8 @@ export interface RunDocument {
   readonly cases: readonly CaseResult[];
   /** Totals of xtest on each board that ran it, the subtest count and its recorded range included. */
   readonly totals: readonly RunTotals[];
+  /** What `--stress` did, by target. */
+  readonly stress?: Timeline["stress"];
   readonly baseline?: Comparison;
 }
 
@@ -19,7 +28,7 @@ export function runDocument(
   writer: BundleWriter,
   info: RunInfo,
   exitCode: number,
-  totals: readonly RunTotals[],
+  { totals, stress }: Pick<Timeline, "totals" | "stress">,
   baseline: Comparison | undefined,
 ): RunDocument {
   const verdict =
@@ -32,6 +41,7 @@ export function runDocument(
     problems: info.problems,
     cases: writer.results.cases,
     totals,
+    ...(stress.length === 0 ? {} : { stress }),
     ...(baseline === undefined ? {} : { baseline }),
   };
 }

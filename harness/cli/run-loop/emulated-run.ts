@@ -21,6 +21,7 @@ export async function runEmulated(config: BoardConfig, session: RunSession): Pro
   const target = new EmulatedTarget(config, {
     seed: session.seed,
     narrowing: session.plan.narrowing,
+    ...(session.plan.stress === undefined ? {} : { stress: session.plan.stress }),
     console: (line) => writer.raw(config.name, "secure", Buffer.from(`${line}\n`)),
   });
   session.recordFacts(emulatedFacts(config));
@@ -42,6 +43,9 @@ export async function runEmulated(config: BoardConfig, session: RunSession): Pro
     stage.failed();
     throw error;
   } finally {
+    if (target.stress !== undefined) {
+      writer.event({ type: "stress", target: config.name, report: target.stress });
+    }
     await target.close();
   }
 }

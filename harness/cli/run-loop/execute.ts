@@ -14,6 +14,7 @@ import {
   describeComparison,
   matchesFilter,
   readTimeline,
+  type StressKind,
 } from "../../run/index.ts";
 import type { CliContext } from "../context.ts";
 import { runDocument } from "./document.ts";
@@ -26,6 +27,7 @@ export interface RunFlags {
   readonly filter?: readonly string[];
   readonly conduit?: readonly Conduit["kind"][];
   readonly rules?: readonly RuleSetName[];
+  readonly stress?: StressKind;
   readonly baseline?: string;
   readonly out?: string;
   readonly retries: number;
@@ -51,6 +53,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
       suites: flags.suite ?? [],
       filters: flags.filter ?? [],
       retries: flags.retries,
+      stress: flags.stress,
       narrowing: {
         ...(flags.conduit === undefined ? {} : { conduits: flags.conduit }),
         ...(flags.rules === undefined ? {} : { rules: flags.rules }),
@@ -163,12 +166,12 @@ async function report(
   const json = flags.json === true;
   const style = json ? context.style.err : context.style.out;
   const reader = await BundleReader.open(session.writer.dir, { info });
-  const { totals } = await readTimeline(reader);
-  const text = renderSummary(reader, { color: style.enabled, cwd: context.cwd, totals });
+  const { totals, stress } = await readTimeline(reader);
+  const text = renderSummary(reader, { color: style.enabled, cwd: context.cwd, totals, stress });
   const compared = comparison === undefined ? "" : `${describeComparison(comparison)}\n`;
   if (json) {
     context.err(`${compared}${text}`.trimEnd());
-    const document = runDocument(session.writer, info, exitCode, totals, comparison);
+    const document = runDocument(session.writer, info, exitCode, { totals, stress }, comparison);
     context.out(`${JSON.stringify(document, undefined, 2)}\n`);
   } else {
     context.out(`${compared}${text}`);

@@ -3,7 +3,7 @@ import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
 import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
 import type { Narrowing } from "../../platform/index.ts";
-import type { CaseFilter } from "../../run/index.ts";
+import type { CaseFilter, StressKind } from "../../run/index.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
 /** The platform that always runs: the column that every board is held against. */
@@ -15,6 +15,7 @@ export interface RunOptions {
   readonly filters: readonly string[];
   readonly retries: number;
   readonly narrowing: Narrowing;
+  readonly stress?: StressKind | undefined;
 }
 
 export interface RunPlan {
@@ -24,17 +25,22 @@ export interface RunPlan {
   readonly filter: CaseFilter;
   /** The conduits and rule sets that are wanted. */
   readonly narrowing: Narrowing;
+  /** What the emulated platform is put under. */
+  readonly stress?: StressKind;
   readonly retries: number;
 }
 
 /** Checks everything that can be checked before anything is created. Throws UsageError, BoardFileError. */
 export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
   const { suites, patterns } = await checkSelection(options.suites, options.filters);
+  const boards = await checkedBoards(options.boards, env);
+  if (options.stress !== undefined) refuseReal(boards, options.stress);
   return {
-    boards: await checkedBoards(options.boards, env),
+    boards,
     suites,
     filter: { patterns },
     narrowing: options.narrowing,
+    ...(options.stress === undefined ? {} : { stress: options.stress }),
     retries: options.retries,
   };
 }
@@ -57,6 +63,16 @@ export async function checkSelection(
   }
   const suites = named.length > 0 ? [...new Set(named)] : available;
   return { suites, patterns: filters.map(checkedPattern) };
+}
+
+/** A real board would run without the stress that was asked for, and nobody would notice. */
+function refuseReal(boards: readonly BoardConfig[], stress: StressKind): void {
+  const real = boards.find(({ platform }) => platform !== "emulated");
+  if (real === undefined) return;
+  throw new UsageError(`--stress ${stress} cannot be applied to board ${real.name}`, {
+    expected: "the emulated platform only",
+    next: `Run ${real.name} without --stress, and the emulated platform with it, one after the other.`,
+  });
 }
 
 /**

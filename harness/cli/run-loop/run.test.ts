@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "@jest/globals";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { BundleReader } from "../../run/index.ts";
+import { BundleReader, readTimeline } from "../../run/index.ts";
 import { lockstep, runProgram, LOCKSTEP, temporaryFolder } from "../testing/run-cli.ts";
 
 const cleanups: (() => void)[] = [];
@@ -69,6 +69,11 @@ test.each([
   [["--board", "qemu-vrit"], 'did you mean "qemu-virt"?'],
   [["--baseline", "/nonexistent"], "/nonexistent"],
   [["--retries", "many"], "Write a whole number"],
+  [["--stress", "cpu"], "Allowed choices are memory"],
+  [
+    ["--stress", "memory", "--board", "qemu-virt"],
+    "--stress memory cannot be applied to board qemu-virt. expected: the emulated platform only",
+  ],
   [["--conduit", "vhdom"], "Allowed choices are direct, hwdom, vm"],
   [["--rules", "lax"], "Allowed choices are strict, xen, kvm"],
 ])(
@@ -183,6 +188,29 @@ test("a baseline that was better fails the run with what became worse", async ()
   const result = await lockstep(args);
   expect(result.code).toBe(6);
   expect(result.stderr).toContain("xtest.regression_1001-gone");
+}, 120_000);
+
+test("--stress memory tells what it did, in the text, the document and the bundle", async () => {
+  const out = path.join(folder(), "bundle");
+  const selection = ["--suite", "mediator", "--filter", "284 pages"];
+  const run = await lockstep(["run", "--stress", "memory", ...selection, "--json", "--out", out]);
+  expect(run.code).toBe(0);
+  const document = JSON.parse(run.stdout.toString()) as {
+    stress: { target: string; report: { vms: number; operations: Record<string, object> } }[];
+  };
+  const [{ target, report } = { target: "", report: undefined }] = document.stress;
+  expect(target).toBe("emulated");
+  expect(report?.vms).toBeGreaterThan(0);
+  expect(Object.keys(report?.operations ?? {})).toEqual([
+    "balloon",
+    "refill",
+    "donation",
+    "migration",
+  ]);
+  expect(run.stderr).toContain("emulated under stress memory: ");
+  expect(run.stderr).toMatch(/migration \d+ attempts, \d+ completed, \d+ had to wait for pins/);
+  const { stress } = await readTimeline(await BundleReader.open(out));
+  expect(stress).toMatchObject(document.stress);
 }, 120_000);
 
 interface Listing {

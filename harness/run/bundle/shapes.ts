@@ -8,6 +8,13 @@ import {
   STATUSES,
 } from "../model.ts";
 import {
+  MEMORY_OPERATIONS,
+  type MemoryOperation,
+  type OperationCounts,
+  STRESS_KINDS,
+  type StressReport,
+} from "../stress.ts";
+import {
   type Check,
   ShapeError,
   count,
@@ -95,6 +102,24 @@ const runTotals: Check<RunTotals> = object(
 const time = { t: number, wall: text };
 const offsets = record(count);
 
+const operationCounts: Check<OperationCounts> = object({
+  attempts: count,
+  waits: count,
+  completions: count,
+});
+
+const stressReport: Check<StressReport> = object({
+  kind: oneOf(STRESS_KINDS),
+  machines: count,
+  vms: count,
+  operations: object(
+    Object.fromEntries(MEMORY_OPERATIONS.map((name) => [name, operationCounts])) as Record<
+      MemoryOperation,
+      Check<OperationCounts>
+    >,
+  ),
+});
+
 const EVENT_SHAPES = {
   "run-start": object({ ...time, type: oneOf(["run-start"]), id: text }),
   "run-end": object({ ...time, type: oneOf(["run-end"]), exitCode: count }),
@@ -115,6 +140,7 @@ const EVENT_SHAPES = {
   }),
   result: object({ ...time, type: oneOf(["result"]), result: caseResult }),
   totals: object({ ...time, type: oneOf(["totals"]), totals: runTotals }),
+  stress: object({ ...time, type: oneOf(["stress"]), target: text, report: stressReport }),
   warning: object({ ...time, type: oneOf(["warning"]), text }, { target: text }),
 } satisfies { [K in RunEvent["type"]]: Check<unknown> };
 

@@ -1,4 +1,5 @@
 import type { RunEvent, RunTotals, StreamOffsets } from "../model.ts";
+import type { StressReport } from "../stress.ts";
 import type { BundleReader } from "./reader.ts";
 
 /** Milliseconds since the run's start. */
@@ -31,6 +32,7 @@ export interface Timeline {
   /** Milliseconds of the last event. */
   readonly length: number;
   readonly totals: readonly RunTotals[];
+  readonly stress: readonly { readonly target: string; readonly report: StressReport }[];
   readonly warnings: readonly { readonly target?: string; readonly text: string }[];
   /** The last time that a case ran. */
   case(target: string, id: string): CaseTime | undefined;
@@ -51,6 +53,7 @@ async function collect(reader: BundleReader): Promise<Timeline> {
   const stages: StageTime[] = [];
   const cases = new Map<string, CaseTime>();
   const totals: RunTotals[] = [];
+  const stress: { target: string; report: StressReport }[] = [];
   const warnings: { target?: string; text: string }[] = [];
   let length = 0;
   for await (const event of reader.events({ lines: false })) {
@@ -80,6 +83,9 @@ async function collect(reader: BundleReader): Promise<Timeline> {
       case "totals":
         totals.push(event.totals);
         break;
+      case "stress":
+        stress.push(event);
+        break;
       case "warning":
         warnings.push(event);
         break;
@@ -96,6 +102,7 @@ async function collect(reader: BundleReader): Promise<Timeline> {
     stages,
     length,
     totals,
+    stress,
     warnings,
     case: (target, id) => cases.get(keyOf(target, id)),
   };
