@@ -72,6 +72,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/exec.ts"),
   },
   {
+    name: "smc",
+    summary: "make raw SMCs on a board at its boot loader's prompt",
+    group: CONTROL,
+    load: () => import("./commands/smc.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what is missing, what is wrong and how to mend it",
     group: SETUP,

@@ -115,7 +115,7 @@ async function preparedImage(
 
 /** Runs `work` with an open board and closes it, whatever happens. */
 export async function withBoard<T>(
-  name: string,
+  name: string | BoardConfig,
   context: CliContext,
   options: OpenBoardForCliOptions,
   work: (opened: OpenedBoard) => Promise<T>,

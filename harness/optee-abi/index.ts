@@ -5,5 +5,6 @@ export * from "./message.ts";
 export * from "./names.ts";
 export * from "./page-list.ts";
 export * from "./results.ts";
+export * from "./smc-names.ts";
 export * from "./struct.ts";
 export * from "./uuid.ts";

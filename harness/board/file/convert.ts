@@ -1,6 +1,7 @@
 import type {
   BoardConfig,
   BootConfig,
+  BridgeConfig,
   ConsoleConfig,
   ImageFiles,
   PowerConfig,
@@ -66,12 +67,13 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
     images: convertImages(raw),
     ...(boot && { boot }),
     ...(xtest && { xtest }),
+    ...(raw.bridge && platform !== "emulated" && { bridge: convertBridge(raw.bridge) }),
     characterDelayMs: durationMs(raw.character_delay ?? "0ms"),
   };
 }
 
 function refuseForeignSections(raw: RawBoard, platform: string, blame: Blame): void {
-  const machine = ["consoles", "ssh", "image", "images", "boot", "xtest"] as const;
+  const machine = ["consoles", "ssh", "image", "images", "boot", "xtest", "bridge"] as const;
   const foreign = platform === "emulated" ? [...machine, "qemu" as const] : ["qemu" as const];
   if (platform === "qemu") return;
   for (const key of foreign) {
@@ -171,7 +173,6 @@ function convertQemu(raw: RawBoard, blame: Blame): QemuConfig {
       "Leave one out.",
     );
   }
-  const [, size = "0", unit] = /^(\d+)(MiB|GiB)$/.exec(qemu.memory ?? "") ?? [];
   return {
     binary: qemu.binary ?? "qemu-system-aarch64",
     machine: qemu.machine ?? "",
@@ -180,8 +181,26 @@ function convertQemu(raw: RawBoard, blame: Blame): QemuConfig {
     ),
     cpu: qemu.cpu ?? "",
     cores: qemu.cores ?? 1,
-    memoryMiB: Number(size) * (unit === "GiB" ? 1024 : 1),
+    memoryMiB: mebibytes(qemu.memory ?? ""),
     extra: qemu.extra ?? [],
+  };
+}
+
+/** MiB of a size that its schema has admitted, e.g. `64MiB`, `2GiB`. */
+function mebibytes(text: string): number {
+  const [, size = "0", unit] = /^(\d+)(MiB|GiB)$/.exec(text) ?? [];
+  return Number(size) * (unit === "GiB" ? 1024 : 1);
+}
+
+const DEFAULT_LINE_LIMIT = 240;
+
+function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
+  return {
+    freeRam: {
+      base: raw.free_ram?.base ?? 0,
+      size: mebibytes(raw.free_ram?.size ?? "") * 1024 * 1024,
+    },
+    lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
   };
 }
 

@@ -91,6 +91,14 @@ export interface XtestConfig {
   readonly silenceTimeoutMs: number;
 }
 
+/** What the bridge may use while the board stands at its boot loader's prompt. */
+export interface BridgeConfig {
+  /** Physical addresses in bytes. */
+  readonly freeRam: { readonly base: number; readonly size: number };
+  /** Longest line that the boot loader takes, in characters. */
+  readonly lineLimit: number;
+}
+
 export interface BoardConfig {
   readonly name: string;
   readonly type: string;
@@ -112,6 +120,7 @@ export interface BoardConfig {
   readonly images: ImageFiles;
   readonly boot?: BootConfig;
   readonly xtest?: XtestConfig;
+  readonly bridge?: BridgeConfig;
   /** Milliseconds between typed characters on the primary console. */
   readonly characterDelayMs: number;
 }

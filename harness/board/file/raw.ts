@@ -68,6 +68,10 @@ export type RawBoard = Optional<{
     case_timeout: string;
     silence_timeout: string;
   }>;
+  bridge: Optional<{
+    free_ram: Optional<{ base: number; size: string }>;
+    line_limit: number;
+  }>;
 }>;
 
 type Mutable = Record<string, unknown>;

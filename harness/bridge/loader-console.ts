@@ -1,0 +1,26 @@
+import type { LiveBoard } from "../board/index.ts";
+
+/** A boot loader's console as the bridge uses it: bytes in, bytes out, and when the board is lost. */
+export interface LoaderConsole {
+  type(bytes: Uint8Array): Promise<void>;
+  /** Calls `listener` with what the board sends until the returned function is called. */
+  onBytes(listener: (bytes: Uint8Array) => void): () => void;
+  /** Calls `listener` when the board crashes, resets or goes away, until the returned function is called. */
+  onLost(listener: (what: string) => void): () => void;
+}
+
+/** The primary console of a board that stands at its boot loader's prompt. */
+export function loaderConsoleOf(board: LiveBoard): LoaderConsole {
+  const primary = board.config.consoles.find((console) => console.primary)?.name;
+  return {
+    type: async (bytes) => await board.type(bytes),
+    onBytes: (listener) =>
+      board.onRaw((stream, bytes) => {
+        if (stream === primary) listener(bytes);
+      }),
+    onLost: (listener) =>
+      board.onIncident(({ what, line }) => {
+        listener(`${what}: ${line}`);
+      }),
+  };
+}

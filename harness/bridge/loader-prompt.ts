@@ -1,0 +1,181 @@
+import { type Deadline, InfrastructureError, TargetCrashError } from "../base/index.ts";
+import type { LoaderConsole } from "./loader-console.ts";
+
+export interface LoaderPromptOptions {
+  /** Matches the prompt at the end of the line that it stands on. */
+  readonly prompt: RegExp;
+  /** Milliseconds of silence after which something was lost on the way. */
+  readonly silenceMs?: number;
+  /** How often one command is typed before the line is given up. */
+  readonly attempts?: number;
+}
+
+const CTRL_C = "\u0003";
+const ENTER = "\r";
+const SILENCE_MS = 1000;
+const ATTEMPTS = 100;
+/** Ctrl-C goes unanswered this often, each time waited for longer, before the board counts as hung. */
+const KNOCKS = 6;
+const KEPT = 64 * 1024;
+/** The echo of Enter, and what `go` prints before it jumps. */
+const BUSY_LINES = 3;
+
+/** The characters differ from those that were typed, or did not come back. */
+class Garbled extends Error {}
+
+/** A command did not come through in as many attempts as it was given. */
+export class LineTooBad extends InfrastructureError {}
+
+/**
+ * Types commands at a boot loader's prompt over a line that may lose and change characters. A command
+ * is typed, its echo compared, and only then sent with Enter: the boot loader never acts on a line
+ * that it did not get as it was meant. Its output may still be garbled, and a command whose output
+ * was lost may be typed again, so commands must bear repetition.
+ */
+export class LoaderPrompt {
+  readonly #console: LoaderConsole;
+  readonly #prompt: RegExp;
+  readonly #silenceMs: number;
+  readonly #attempts: number;
+  readonly #stops: (() => void)[];
+  #received = "";
+  #wake: (() => void) | undefined;
+  #lost: string | undefined;
+  /** Whether an empty prompt is known to stand there. */
+  #clean = false;
+
+  constructor(console: LoaderConsole, options: LoaderPromptOptions) {
+    this.#console = console;
+    this.#prompt = options.prompt;
+    this.#silenceMs = options.silenceMs ?? SILENCE_MS;
+    this.#attempts = options.attempts ?? ATTEMPTS;
+    this.#stops = [
+      console.onBytes((bytes) => {
+        this.#received = (this.#received + Buffer.from(bytes).toString("latin1")).slice(-KEPT);
+        this.#wake?.();
+      }),
+      console.onLost((what) => {
+        this.#lost = what;
+        this.#wake?.();
+      }),
+    ];
+  }
+
+  close(): void {
+    for (const stop of this.#stops) stop();
+  }
+
+  /**
+   * Runs `command` and gives the lines that it printed, which may be garbled. `busyMs` is how long a
+   * program that it starts may be silent for. Throws LineTooBad after `attempts`, TargetCrashError when the
+   * board is lost or does not come back to its prompt.
+   */
+  async run(
+    command: string,
+    deadline: Deadline,
+    options: { readonly busyMs?: number; readonly attempts?: number } = {},
+  ): Promise<string[]> {
+    const { busyMs = this.#silenceMs, attempts = this.#attempts } = options;
+    let last = "";
+    for (let attempt = 0; attempt < attempts; attempt += 1) {
+      try {
+        if (!this.#clean) await this.#clear(deadline);
+        this.#clean = false;
+        await this.#type(command, deadline);
+        const lines = await this.#enter(deadline, busyMs);
+        this.#clean = true;
+        return lines;
+      } catch (error) {
+        if (!(error instanceof Garbled)) throw error;
+        last = error.message;
+      }
+    }
+    throw new LineTooBad("the boot loader's console garbles what goes over it", {
+      expected: `an answer to \`${command.slice(0, 80)}\` within ${attempts} attempts`,
+      seen: last.slice(0, 400),
+      next: "Check cable, baud rate and `character_delay` of the board file, and that nothing else uses the port.",
+    });
+  }
+
+  /** Gets rid of whatever stands on the line: Ctrl-C until the prompt answers. */
+  async #clear(deadline: Deadline): Promise<void> {
+    for (let knock = 1; knock <= KNOCKS; knock += 1) {
+      this.#received = "";
+      await this.#send(CTRL_C, deadline);
+      if (await this.#until(() => this.#atPrompt(), deadline, this.#silenceMs * knock)) return;
+    }
+    throw new TargetCrashError("the boot loader does not come back to its prompt", {
+      expected: `the prompt (${this.#prompt.source}) after Ctrl-C`,
+      seen: this.#received === "" ? "nothing" : this.#received.slice(-200),
+      next: "What was called last never returned, or the board is dead: power-cycle it.",
+    });
+  }
+
+  async #type(command: string, deadline: Deadline): Promise<void> {
+    this.#received = "";
+    await this.#send(command, deadline);
+    const whole = (): boolean =>
+      this.#received.length >= command.length || !command.startsWith(this.#received);
+    await this.#until(whole, deadline, this.#silenceMs);
+    if (this.#received !== command) {
+      throw new Garbled(`echo of ${command.slice(0, 60)}: ${this.#received.slice(0, 200)}`);
+    }
+  }
+
+  async #enter(deadline: Deadline, busyMs: number): Promise<string[]> {
+    this.#received = "";
+    await this.#send(ENTER, deadline);
+    // `go` announces itself in a line of its own; what comes behind that has returned.
+    const silence = (): number =>
+      this.#received.split("\n").length > BUSY_LINES ? this.#silenceMs : busyMs;
+    if (!(await this.#until(() => this.#atPrompt(), deadline, silence))) {
+      throw new Garbled(`no prompt after: ${this.#received.slice(-200)}`);
+    }
+    const lines = this.#received.split("\n").map((line) => line.replaceAll("\r", ""));
+    lines.pop();
+    return lines.slice(1);
+  }
+
+  #atPrompt(): boolean {
+    const start = this.#received.lastIndexOf("\n");
+    return start >= 0 && this.#prompt.test(this.#received.slice(start + 1));
+  }
+
+  async #send(text: string, deadline: Deadline): Promise<void> {
+    this.#mustLive();
+    await deadline.race(this.#console.type(Buffer.from(text, "latin1")));
+  }
+
+  /** Waits until `done` holds; false after `silenceMs` without a byte. */
+  async #until(
+    done: () => boolean,
+    deadline: Deadline,
+    silenceMs: number | (() => number),
+  ): Promise<boolean> {
+    while (!done()) {
+      this.#mustLive();
+      let timer: NodeJS.Timeout | undefined;
+      const silent = await deadline.race(
+        new Promise<boolean>((resolve) => {
+          this.#wake = () => {
+            resolve(false);
+          };
+          const ms = typeof silenceMs === "number" ? silenceMs : silenceMs();
+          timer = setTimeout(resolve, ms, true);
+        }),
+      );
+      clearTimeout(timer);
+      this.#wake = undefined;
+      if (silent) return done();
+    }
+    return true;
+  }
+
+  #mustLive(): void {
+    if (this.#lost === undefined) return;
+    throw new TargetCrashError("the board left its boot loader", {
+      seen: this.#lost,
+      next: "Power-cycle the board to go on.",
+    });
+  }
+}
