@@ -64,7 +64,7 @@ test.each([
   [["0x1b2000009"], /is no SMC function identifier/],
   [["CALLS_UID", "one"], /x1 is not a 64-bit number: "one"/],
   [["CALLS_UID", "0x10000000000000000"], /x1 is not a 64-bit number/],
-  [["CALLS_UID", ..."12345678"], /at most seven registers/],
+  [["CALLS_UID", "1", "2", "3", "4", "5", "6", "7", "8"], /at most seven registers/],
   [["-", "1"], /the registers stand on stdin/],
   [["-"], /there is no call on stdin/],
 ] as const)("%j is a usage error", async (words, message) => {
