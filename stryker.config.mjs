@@ -33,7 +33,6 @@ export default {
     "**",
     "!dist/harness/{base,machine,optee-abi,mediator}/**/*.js",
     "!dist/ci/mutation-environment.js",
-    "!package.json",
     "!jest.config.mjs",
   ],
   tempDirName: ".lockstep/mutation",

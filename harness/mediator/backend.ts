@@ -18,7 +18,8 @@ export interface BackEndHost {
 export interface GuestHost {
   readonly clientId: number;
   readonly space: GuestSpace;
-  readonly log: GuestLog;
+  /** Rate-limited messages about this VM; undefined when nobody listens. */
+  readonly log: GuestLog | undefined;
 }
 
 /** One kind of TEE behind the mediator; the front knows nothing else about it. */

@@ -108,7 +108,8 @@ class TeeMediator implements Mediator {
     let tee: { guest: TeeGuest; backEnd: TeeBackEnd } | undefined;
     if (wanted.value !== undefined) {
       const now = this.#options.now ?? (() => systemClock.monotonicMs());
-      const log = new GuestLog(`vm ${clientId}`, this.#options.log, now);
+      const write = this.#options.log;
+      const log = write === undefined ? undefined : new GuestLog(`vm ${clientId}`, write, now);
       const guest = wanted.value.tee.createGuest({ clientId, space, log });
       if (!guest.ok) {
         space.close();

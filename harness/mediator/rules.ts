@@ -33,12 +33,11 @@ export interface RuleSet {
   readonly answerLostRpcWithRpcCode: boolean;
   /** MED-123, MED-124: guest frame 0 and duplicate cookies in an ALLOC reply are taken at face value. */
   readonly naiveRpcAlloc: boolean;
-  /** MED-130, MED-131, MED-132, MED-135, MED-141: the guest's reply replaces the request as it is. */
+  /**
+   * MED-130, MED-131, MED-132, MED-135, MED-141, MED-146, MED-147: the guest's reply replaces the
+   * request as it is.
+   */
   readonly trustRpcReply: boolean;
-  /** MED-146: an unreadable reply leaves the mediator's own RPC pending. */
-  readonly keepOwnRpcOnBadReply: boolean;
-  /** MED-147: a duplicate cookie makes the guest free the buffer it still uses. */
-  readonly freeDuplicateAtGuest: boolean;
   /** MED-166: pins are dropped before the secure world forgets the VM. */
   readonly unpinBeforeDestroy: boolean;
 }
@@ -54,8 +53,6 @@ const better = {
   answerLostRpcWithRpcCode: false,
   naiveRpcAlloc: false,
   trustRpcReply: false,
-  keepOwnRpcOnBadReply: false,
-  freeDuplicateAtGuest: false,
   unpinBeforeDestroy: false,
 } as const;
 
@@ -78,8 +75,6 @@ export const RULE_SETS: Readonly<Record<RuleSetName, RuleSet>> = {
     answerLostRpcWithRpcCode: true,
     naiveRpcAlloc: true,
     trustRpcReply: true,
-    keepOwnRpcOnBadReply: true,
-    freeDuplicateAtGuest: true,
     unpinBeforeDestroy: true,
   },
   strict: {

@@ -45,14 +45,14 @@ export function handleFastCall(guest: OpteeGuest, registers: Registers): boolean
   }
   const forwarded = FORWARDED.get(fid);
   if (forwarded === undefined) {
-    if (guest.traced) guest.decided("MED-029", `${functionName(fid)} refused`);
+    guest.trace?.("MED-029", `${functionName(fid)} refused`);
     return false;
   }
   const answer = guest.takeRegisters(fid);
   guest.port.smc(answer);
   for (let index = 0; index < forwarded.results; index += 1) registers.copyRegister(index, answer);
   guest.giveRegisters(answer);
-  if (guest.traced) guest.decided(forwarded.clause, functionName(fid));
+  guest.trace?.(forwarded.clause, functionName(fid));
   return true;
 }
 
@@ -72,7 +72,7 @@ function disableShmCache(guest: OpteeGuest, registers: Registers): void {
     }
   }
   guest.giveRegisters(answer);
-  if (guest.traced) guest.decided("MED-026", `DISABLE_SHM_CACHE: ${registers.get(0)}`);
+  guest.trace?.("MED-026", `DISABLE_SHM_CACHE: ${registers.get(0)}`);
 }
 
 /** MED-030 to MED-034. */
@@ -91,5 +91,5 @@ function exchangeCapabilities(guest: OpteeGuest, registers: Registers): void {
     registers.set(1, caps);
   }
   guest.giveRegisters(answer);
-  if (guest.traced) guest.decided("MED-032", `capabilities 0x${caps.toString(16)} of a0 ${a0}`);
+  guest.trace?.("MED-032", `capabilities 0x${caps.toString(16)} of a0 ${a0}`);
 }

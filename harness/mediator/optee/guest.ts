@@ -9,7 +9,6 @@ import {
 } from "../../machine/index.ts";
 import { OPTEE_SMC, SMC_RETURN } from "../../optee-abi/index.ts";
 import type { BackEndHost, GuestHost, GuestUsage, TeeGuest } from "../backend.ts";
-import type { TraceEvent } from "../contract.ts";
 import type { GuestLog } from "../guest-log.ts";
 import type { PageHeap } from "../heap.ts";
 import type { RuleSet } from "../rules.ts";
@@ -24,7 +23,10 @@ import { handleCallWithArg } from "./std-call.ts";
 export class OpteeGuest implements TeeGuest {
   readonly clientId: number;
   readonly space: GuestSpace;
-  readonly log: GuestLog;
+  /** Messages about this VM; undefined when nobody listens. */
+  readonly log: GuestLog | undefined;
+  /** Reports a decision under its clause; undefined when nobody listens, and then it costs nothing. */
+  readonly trace: ((clause: string, what: string) => void) | undefined;
   readonly rules: RuleSet;
   readonly heap: PageHeap;
   readonly port: PlatformPort;
@@ -33,7 +35,6 @@ export class OpteeGuest implements TeeGuest {
   readonly calls: StdCall[] = [];
   /** The most calls that may be in flight or suspended (MED-003). */
   readonly threadLimit: number;
-  readonly #trace: ((event: TraceEvent) => void) | undefined;
   readonly #idleCalls: StdCall[] = [];
   readonly #idleRegisters: Registers[] = [];
 
@@ -45,7 +46,10 @@ export class OpteeGuest implements TeeGuest {
     this.heap = host.heap;
     this.port = host.port;
     this.threadLimit = threadLimit;
-    this.#trace = host.trace;
+    const { trace } = host;
+    const { clientId } = guest;
+    this.trace =
+      trace === undefined ? undefined : (clause, what) => trace({ clientId, clause, what });
     const { frames, owner } = guest.space;
     this.buffers = new BufferTable(host.rules, frames, host.heap, owner);
     this.rpcArguments = new RpcArguments(host.rules, frames, host.heap, owner);
@@ -74,7 +78,7 @@ export class OpteeGuest implements TeeGuest {
     if (this.rules.unpinBeforeDestroy) this.#announceDestroyed();
     const { calls, pages, rpcArguments } = this.usage();
     if (calls !== 0 || pages !== 0 || rpcArguments !== 0) {
-      this.decided("MED-165", `left behind: ${calls} calls, ${pages} pages, ${rpcArguments} RPC`);
+      this.trace?.("MED-165", `left behind: ${calls} calls, ${pages} pages, ${rpcArguments} RPC`);
     }
   }
 
@@ -153,14 +157,6 @@ export class OpteeGuest implements TeeGuest {
     return true;
   }
 
-  get traced(): boolean {
-    return this.#trace !== undefined;
-  }
-
-  decided(clause: string, what: string): void {
-    this.#trace?.({ clientId: this.clientId, clause, what });
-  }
-
   #releaseShadow(call: StdCall): void {
     if (call.shadow >= 0) this.heap.release(call.shadow);
     call.shadow = -1;
@@ -172,6 +168,6 @@ export class OpteeGuest implements TeeGuest {
     registers.set(7, 0);
     this.port.smc(registers);
     this.giveRegisters(registers);
-    this.decided("MED-164", "VM_DESTROYED");
+    this.trace?.("MED-164", "VM_DESTROYED");
   }
 }

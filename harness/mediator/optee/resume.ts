@@ -32,7 +32,7 @@ export function handleReturnFromRpc(guest: OpteeGuest, registers: Registers): vo
   const call = guest.calls.find((one) => one.thread === thread);
   if (call === undefined || call.inFlight) {
     registers.set(0, SMC_RETURN.ERESUME);
-    if (guest.traced) guest.decided("MED-110", `thread ${thread}`);
+    guest.trace?.("MED-110", `thread ${thread}`);
     return;
   }
   call.inFlight = true;
@@ -79,13 +79,12 @@ function replyToAlloc(guest: OpteeGuest, call: StdCall, registers: Registers): v
     call.out.set(4, argument?.wireHigh ?? 0);
     call.out.set(5, argument?.wireLow ?? 0);
   }
-  if (argument !== undefined && argument.frame >= 0) {
-    call.out.setPair(1, frameToPa(argument.shadow));
+  if (argument === undefined || argument.frame < 0) {
+    guest.trace?.("MED-121", "RPC argument page refused");
+    return;
   }
-  if (guest.traced) {
-    const good = argument !== undefined && argument.frame >= 0;
-    guest.decided("MED-121", good ? "RPC argument page" : "RPC argument page refused");
-  }
+  call.out.setPair(1, frameToPa(argument.shadow));
+  guest.trace?.("MED-121", "RPC argument page");
 }
 
 /** Prepares the resume of a CMD; false when the guest is to go on instead of the secure world. */
@@ -108,8 +107,8 @@ function trustingReply(
   thread: number,
 ): boolean {
   const argument = guest.rpcArguments.byCookie(registers.get(1), registers.get(2));
-  if (argument === undefined || argument.shadow < 0) {
-    guest.decided("MED-131", "reply with an unknown cookie; the call is stuck");
+  if (argument === undefined) {
+    guest.trace?.("MED-131", "reply with an unknown cookie; the call is stuck");
     return false;
   }
   const shadow = guest.heap.bytes(argument.shadow);
@@ -124,8 +123,7 @@ function trustingReply(
   }
   if (!good) {
     message.ret = TEEC.TEEC_ERROR_GENERIC;
-    guest.decided("MED-132", "reply is not readable");
-    if (call.ownRpc && !guest.rules.keepOwnRpcOnBadReply) endOwnRpc(call, message);
+    guest.trace?.("MED-132", "reply is not readable");
     guest.heap.dirty(argument.shadow);
     return true;
   }
@@ -138,7 +136,7 @@ function trustingReply(
       if (typeof buffer === "number") {
         return !askToFree(guest, call, argument, registers, thread);
       }
-    } else if (answered) guest.decided("MED-141", "SHM_ALLOC reply passed on as it is");
+    } else if (answered) guest.trace?.("MED-141", "SHM_ALLOC reply passed on as it is");
   }
   guest.heap.dirty(argument.shadow);
   return true;
@@ -166,7 +164,7 @@ function checkedReply(
   const copy = new Uint8Array(length);
   if (!named || !guest.copyIn(argument.page, copy)) {
     fail(request);
-    guest.decided(named ? "MED-132" : "MED-131", "reply refused");
+    guest.trace?.(named ? "MED-132" : "MED-131", "reply refused");
     guest.heap.dirty(argument.shadow);
     return true;
   }
@@ -228,7 +226,7 @@ function checkedShmAlloc(
   }
   fail(request);
   if (!answered && reply.ret !== TEEC.TEEC_SUCCESS) request.ret = reply.ret; // MED-140
-  if (guest.traced) guest.decided(duplicate ? "MED-147" : "MED-141", "SHM_ALLOC reply refused");
+  guest.trace?.(duplicate ? "MED-147" : "MED-141", "SHM_ALLOC reply refused");
   guest.heap.dirty(argument.shadow);
   return true;
 }
@@ -239,7 +237,7 @@ function takeBuffer(guest: OpteeGuest, call: StdCall, message: MessageView): Shm
   call.dataBuffer = undefined;
   const buffer = translateNoncontig(guest, message, 0, "rpc");
   if (typeof buffer !== "number") call.dataBuffer = buffer;
-  if (guest.traced) guest.decided("MED-142", typeof buffer === "number" ? "refused" : "pinned");
+  guest.trace?.("MED-142", typeof buffer === "number" ? "refused" : "pinned");
   return buffer;
 }
 
@@ -270,7 +268,7 @@ function askToFree(
   const page = guest.writablePage(argument.page);
   if (page === undefined) {
     fail(message);
-    guest.decided("MED-144", "the guest cannot be asked to free its buffer");
+    guest.trace?.("MED-144", "the guest cannot be asked to free its buffer");
     return false;
   }
   const length = messageSize(1);
@@ -282,7 +280,7 @@ function askToFree(
   call.ownRpc = true;
   call.thread = thread;
   call.inFlight = false;
-  guest.decided("MED-143", "the guest is asked to free its buffer");
+  guest.trace?.("MED-143", "the guest is asked to free its buffer");
   return true;
 }
 

@@ -39,8 +39,8 @@ export function deliverRpc(guest: OpteeGuest, call: StdCall, registers: Register
     if (!good) {
       // MED-106: Xen shows the request to the guest although it could not be handed over.
       if (guest.rules.answerLostRpcWithRpcCode) show(call, registers);
-      if (guest.log.enabled) guest.log.warn("an RPC could not be delivered");
-      if (guest.traced) guest.decided("MED-106", "RPC not delivered");
+      guest.log?.warn("an RPC could not be delivered");
+      guest.trace?.("MED-106", "RPC not delivered");
       return false;
     }
   }
@@ -49,7 +49,7 @@ export function deliverRpc(guest: OpteeGuest, call: StdCall, registers: Register
     registers.set(1, argument.cookieHigh);
     registers.set(2, argument.cookieLow);
   }
-  if (guest.traced) guest.decided("MED-100", `RPC 0x${out.get(0).toString(16)}`);
+  guest.trace?.("MED-100", `RPC 0x${out.get(0).toString(16)}`);
   return true;
 }
 
@@ -81,7 +81,7 @@ function deliverCommand(guest: OpteeGuest, call: StdCall, argument: RpcArgument)
   guest.wrote(argument.page, 0, length);
   if (cmd === RPC_CMD.SHM_ALLOC) call.shmType = request.low(0, WORD.a);
   if (cmd === RPC_CMD.SHM_FREE) freeDataBuffer(guest, call, request);
-  if (guest.traced) guest.decided("MED-102", rpcCommandName(cmd));
+  guest.trace?.("MED-102", rpcCommandName(cmd));
   return true;
 }
 
@@ -129,5 +129,5 @@ export function presentInterrupt(guest: OpteeGuest, call: StdCall, registers: Re
   registers.set(1, 0);
   registers.set(2, 0);
   registers.set(3, call.thread);
-  if (guest.traced) guest.decided("MED-106", "too many undelivered RPCs, the guest gets a turn");
+  guest.trace?.("MED-106", "too many undelivered RPCs, the guest gets a turn");
 }

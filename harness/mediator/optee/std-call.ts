@@ -30,9 +30,7 @@ export function handleCallWithArg(guest: OpteeGuest, registers: Registers): void
   const call = guest.beginCall();
   if (typeof call === "number") {
     registers.set(0, call);
-    if (guest.traced) {
-      guest.decided(call === SMC_RETURN.ENOMEM ? "MED-041" : "MED-040", returnName(call));
-    }
+    guest.trace?.(call === SMC_RETURN.ENOMEM ? "MED-041" : "MED-040", returnName(call));
     return;
   }
   const refusal = admit(guest, call, registers);
@@ -55,31 +53,31 @@ const KEEP = -1;
 function admit(guest: OpteeGuest, call: StdCall, registers: Registers): number | undefined {
   const low = registers.get(2);
   if ((low & (PAGE_SIZE - 1)) !== 0) {
-    if (guest.traced) guest.decided("MED-043", "argument is not page aligned");
+    guest.trace?.("MED-043", "argument is not page aligned");
     return SMC_RETURN.EBADADDR;
   }
   call.argument = registers.get(1) * PAGE_HIGH + (low >>> 12);
   call.shadow = guest.heap.allocate("argument");
   if (call.shadow < 0) {
-    if (guest.traced) guest.decided("MED-044", "no page for the shadow");
+    guest.trace?.("MED-044", "no page for the shadow");
     return SMC_RETURN.ENOMEM;
   }
   // MED-045: one copy of the whole page; the guest's own page is not looked at again.
   const shadow = guest.heap.bytes(call.shadow);
   if (!guest.copyIn(call.argument, shadow)) {
-    if (guest.traced) guest.decided("MED-045", "argument is not in the guest's RAM");
+    guest.trace?.("MED-045", "argument is not in the guest's RAM");
     return SMC_RETURN.EBADADDR;
   }
   const message = call.view(shadow);
   if (message.numParams > MSG_MAX_NUM_PARAMS) {
-    if (guest.traced) guest.decided("MED-046", `num_params ${message.numParams}`);
+    guest.trace?.("MED-046", `num_params ${message.numParams}`);
     message.numParams = 0;
     refuse(message, TEEC.TEEC_ERROR_BAD_PARAMETERS);
     if (!copyBack(guest, call, message)) return SMC_RETURN.EBADADDR;
     return guest.rules.keepA0OnTooManyParams ? KEEP : SMC_RETURN.OK;
   }
   if (message.cmd > MSG_CMD.UNREGISTER_SHM) {
-    if (guest.traced) guest.decided("MED-047", messageCommandName(message.cmd));
+    guest.trace?.("MED-047", messageCommandName(message.cmd));
     return SMC_RETURN.EBADCMD;
   }
   const status = translateParams(guest, call, message);
@@ -90,12 +88,12 @@ function admit(guest: OpteeGuest, call: StdCall, registers: Registers): number |
     );
     if (!guest.rules.keepBuffersOfRefusedMessage) closeCreated(guest, call);
     const copied = copyBack(guest, call, message);
-    if (guest.traced) guest.decided("MED-051", status === STATUS.enomem ? "ENOMEM" : "EINVAL");
-    if (guest.log.enabled) guest.log.warn(`${messageCommandName(message.cmd)} refused`);
+    guest.trace?.("MED-051", status === STATUS.enomem ? "ENOMEM" : "EINVAL");
+    guest.log?.warn(`${messageCommandName(message.cmd)} refused`);
     return copied ? SMC_RETURN.OK : SMC_RETURN.EBADADDR;
   }
   guest.heap.dirty(call.shadow);
-  if (guest.traced) guest.decided("MED-053", messageCommandName(message.cmd));
+  guest.trace?.("MED-053", messageCommandName(message.cmd));
   return undefined;
 }
 
@@ -179,9 +177,7 @@ function complete(guest: OpteeGuest, call: StdCall, registers: Registers): void 
   const copied = retry || copyBack(guest, call, message);
   registers.copyRegister(0, call.out);
   if (!copied && !rules.loseCopyBackError) registers.set(0, SMC_RETURN.EBADADDR);
-  if (guest.traced) {
-    guest.decided(copied ? "MED-080" : "MED-090", `${messageCommandName(message.cmd)} ${a0}`);
-  }
+  guest.trace?.(copied ? "MED-080" : "MED-090", `${messageCommandName(message.cmd)} ${a0}`);
   if (rules.freeByGuestCookie) settleByCookie(guest, message);
   else settleOwn(guest, call, message, a0 === SMC_RETURN.OK && message.ret === TEEC.TEEC_SUCCESS);
   guest.endCall(call);
