@@ -41,6 +41,11 @@ test("a good run: verdict, counts for each target and suite, skips by reason, wh
       "Skipped: 30",
       "  30 × emulated: not modelled (xtest.regression_1001, xtest.regression_1002, xtest.regression_1003, …)",
       "",
+      "Clauses:",
+      "       clauses  passed  failed  unit tests only  not reached  out of scope",
+      "  MED        2       0       0                1            0             1",
+      "  SMC        2       1       0                0            1             0",
+      "",
       "Bundle: out",
       "Report: out/report.html",
       "",
@@ -66,6 +71,14 @@ test("a bad run: everything that did not pass, with its reason and place", async
   expect(text).not.toContain("\u001b");
 });
 
+test("without clauses in the bundle nothing is said of them", async () => {
+  const reader = await sample(false);
+  rmSync(path.join(reader.dir, "clauses.json"));
+  expect(renderSummary(await BundleReader.open(reader.dir), { color: false })).not.toContain(
+    "Clauses",
+  );
+});
+
 test("colour is used only when it is asked for", async () => {
   const reader = await sample(true);
   expect(renderSummary(reader, { color: true })).toContain("\u001b[31m");
@@ -74,7 +87,8 @@ test("colour is used only when it is asked for", async () => {
 test("what a board printed cannot drive the terminal", async () => {
   const reader = await sample(false);
   const info = { ...reader.info, problems: ["seen: \u001b[2J\u0007\nnext"] };
-  const text = renderSummary({ dir: reader.dir, info, results: reader.results }, { color: false });
+  const { dir, results, catalogue } = reader;
+  const text = renderSummary({ dir, info, results, catalogue }, { color: false });
   expect(text).toContain("problem: seen: \u241b[2J\u2407 / next");
 });
 

@@ -6,6 +6,7 @@ import type {
   Status,
   StressReport,
 } from "../harness/run/index.ts";
+import { clausesOf, sheetLines } from "./clauses.ts";
 import { bySuite } from "./group.ts";
 import { describeStress } from "./stress.ts";
 import { oneLine, printable } from "./text.ts";
@@ -29,11 +30,11 @@ const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail", "miss"]);
 
 /**
  * The end of `lockstep run` on a terminal: the verdict, counts for each target and suite, totals of
- * xtest, everything that did not pass with its reason, skips grouped by reason, and where the
- * evidence is.
+ * xtest, everything that did not pass with its reason, skips grouped by reason, what became of the
+ * clauses of each sheet, and where the evidence is.
  */
 export function renderSummary(
-  reader: Pick<BundleReader, "dir" | "info" | "results">,
+  reader: Pick<BundleReader, "dir" | "info" | "results" | "catalogue">,
   options: SummaryOptions,
 ): string {
   const paint = (style: keyof typeof COLORS, text: string): string =>
@@ -62,6 +63,10 @@ export function renderSummary(
   out.push(...grouped(reader.results.cases, "miss", "Never seen", paint));
   out.push(...grouped(reader.results.cases, "xfail", "Known divergences", paint));
   out.push(...grouped(reader.results.cases, "skip", "Skipped", paint));
+  const clauses = clausesOf(reader);
+  if (clauses !== undefined) {
+    out.push("", paint("bold", "Clauses:"), ...sheetLines(clauses.sheets));
+  }
   for (const problem of reader.info.problems)
     out.push("", `problem: ${oneLine(printable(problem))}`);
   const show = (file: string): string => shortPath(file, options.cwd);

@@ -1,5 +1,6 @@
 export * from "./accounting/account.ts";
 export * from "./accounting/listing.ts";
+export * from "./accounting/run-catalogue.ts";
 export * from "./accounting/scenarios.ts";
 export * from "./accounting/titles.ts";
 export * from "./clauses/index.ts";

@@ -65,14 +65,16 @@ export class EmulatedTarget implements Target {
     const restatements = await importScenarios(RESTATEMENTS, this.#options.root);
     const scenario = restatements?.[id];
     if (!isScenario(scenario)) return { id, title: id, status: "skip", reason: "not modelled" };
+    const { clauses } = scenario;
     try {
-      return outcomeOf(id, await this.#execute(scenario, null, this.#firstOf(scenario), id));
+      const data = await this.#execute(scenario, null, this.#firstOf(scenario), id);
+      return { ...outcomeOf(id, data), clauses };
     } catch (error) {
       if (error instanceof Skipped) {
-        return { id, title: id, status: "skip", reason: error.reason };
+        return { id, title: id, status: "skip", reason: error.reason, clauses };
       }
       const status = error instanceof LockstepError && error.exitCode === 5 ? "crash" : "fail";
-      return { id, title: id, status, reason: messageOf(error) };
+      return { id, title: id, status, reason: messageOf(error), clauses };
     }
   }
 

@@ -21,6 +21,8 @@ export interface XtestOutcome {
   readonly reason?: string;
   readonly where?: string;
   readonly subcases?: readonly SubcaseResult[];
+  /** Clause ids that the case exercises, where that is known. */
+  readonly clauses?: readonly string[];
 }
 
 /** What a scenario or an xtest case runs on. The process that owns the board implements it. */

@@ -1,5 +1,6 @@
 export * from "./bundle/index.ts";
 export * from "./channel.ts";
+export * from "./clauses/account.ts";
 export * from "./compare/index.ts";
 export * from "./exit-code.ts";
 export * from "./lock.ts";

@@ -47,6 +47,31 @@ export interface CaseResult {
   readonly clauses?: readonly string[];
 }
 
+/** A clause as `clauses.json` has it: one rule or table row of a sheet. */
+export interface CatalogueClause {
+  /** E.g. `MED-060`, `SMC-4.1.7`, `MSG-2.2.RMEM`. */
+  readonly id: string;
+  readonly sheet: string;
+  /** R: behaviour to reproduce, S: security property, D: defect of another's implementation. */
+  readonly level?: "R" | "S" | "D";
+  readonly summary: string;
+  readonly source: string;
+  readonly status: "implemented" | "out-of-scope";
+  /** Why it is out of scope; given exactly then. */
+  readonly reason?: string;
+  /** How many unit tests name it. */
+  readonly unitTests: number;
+}
+
+/** `clauses.json`: what the results of a run are held against. */
+export interface ClauseCatalogue {
+  readonly format: 1;
+  /** False where the installation that ran had no unit tests to count. */
+  readonly unitTests: boolean;
+  readonly sheets: readonly { readonly name: string; readonly title: string }[];
+  readonly clauses: readonly CatalogueClause[];
+}
+
 /** What exactly was on the board. `unknown` where nothing was observed; never guessed. */
 export interface FactsSheet {
   readonly board: string;

@@ -146,7 +146,7 @@ async function detail(
   }
   if (one.where !== undefined) parts.push(`<p>First error at <code>${e(one.where)}</code></p>`);
   if (one.clauses !== undefined && one.clauses.length > 0) {
-    parts.push(`<p class="soft">Clauses: ${e(one.clauses.join(", "))}</p>`);
+    parts.push(`<p class="soft">Clauses: ${one.clauses.map(clauseLink).join(", ")}</p>`);
   }
   if (one.subcases !== undefined && one.subcases.length > 0) parts.push(subcases(one.subcases));
   for (const slice of slices) parts.push(consoleMarkup(slice, keep(slice)));
@@ -156,6 +156,8 @@ async function detail(
   parts.push("</div>");
   return parts.join("");
 }
+
+const clauseLink = (id: string): string => `<a href="#clause-${a(id)}">${e(id)}</a>`;
 
 function consoleMarkup(slice: ConsoleSlice, id: string | undefined): string {
   const place = `<code>${e(slice.stream.file)}</code>, bytes ${figure(slice.from)} to ${figure(slice.to)}`;

@@ -80,6 +80,22 @@ async function attack(): Promise<string> {
   });
   writer.totals({ target: HOSTILE, suite: HOSTILE, cases: 1, failed: 1, skipped: 0 });
   writer.problem(HOSTILE);
+  writer.catalogue({
+    format: 1,
+    unitTests: true,
+    sheets: [{ name: HOSTILE, title: HOSTILE }],
+    clauses: [
+      {
+        id: "MED-001",
+        sheet: HOSTILE,
+        summary: HOSTILE,
+        source: HOSTILE,
+        status: "out-of-scope",
+        reason: HOSTILE,
+        unitTests: 0,
+      },
+    ],
+  });
   await writer.finish({ exitCode: 1 });
   return await page(dir);
 }
@@ -104,14 +120,33 @@ describe("the page", () => {
 
   test("begins with the verdict, then what needs attention, and shows both targets side by side", async () => {
     const html = readFileSync(await sample("order"), "utf8");
-    const places = ["verdict", "attention", "facts", "totals", "timing", "cases", "evidence"].map(
-      (id) => html.indexOf(`id="${id}"`),
-    );
+    const sections = ["verdict", "attention", "facts", "totals", "timing", "cases", "clauses"];
+    const places = [...sections, "evidence"].map((id) => html.indexOf(`<section id="${id}"`));
+    expect(places).not.toContain(-1);
     expect(places).toEqual(places.toSorted((a, b) => a - b));
     expect(html).toContain("<h1>Target crashed</h1>");
     expect(html).toMatch(/<th scope="col">emulated<\/th><th scope="col">qemu-virt<\/th>/);
     expect(html).toContain("39397 subtests (recorded range 39300 to 39500)");
     expect(html).toContain("<svg");
+  });
+
+  test("says of every clause what became of it on each target, with links to its cases", async () => {
+    const html = readFileSync(await sample("clauses"), "utf8");
+    const section = /<section id="clauses">[\s\S]*?<\/section>/.exec(html)?.[0] ?? "";
+    const row = (id: string): string =>
+      new RegExp(`<tr id="clause-${id}">.*</tr>`).exec(section)?.[0] ?? "";
+    expect(section).toMatch(
+      /<th scope="row">MED <small>mediator<\/small><\/th><td class="num">2<\/td>/,
+    );
+    expect(row("SMC-4.1.7")).toContain("at most 127 parameters");
+    expect(row("SMC-4.1.7")).toContain('<span class="chip s-pass">pass</span>');
+    expect(row("SMC-4.1.7").match(/href="#case=smc-abi\.[\w-]+"/g)).toHaveLength(4);
+    expect(row("SMC-4.1.7")).toContain('<td class="soft">–</td>');
+    expect(row("MED-060").match(/<td class="soft">unit tests only<\/td>/g)).toHaveLength(2);
+    expect(row("MED-060")).toContain("2 unit tests");
+    expect(row("MED-072")).toContain("out of scope: there is no such rule");
+    expect(row("SMC-7.2")).toContain('<td class="soft">not reached</td>');
+    expect(html).toContain('<a href="#clause-SMC-4.1.7">SMC-4.1.7</a>');
   });
 
   test("says once what many cases of one board share, with a link to each", () => {

@@ -3,6 +3,7 @@ import { type BundleReader, compareText, readTimeline } from "../../harness/run/
 import { verdictOf } from "../verdict.ts";
 import { casesHead, writeCases } from "./cases.ts";
 import { timingSection } from "./charts.ts";
+import { clausesSection } from "./clauses.ts";
 import { e } from "./markup.ts";
 import {
   attentionSection,
@@ -38,6 +39,7 @@ export async function writeHtml(
       `<style>${STYLE}</style></head>\n<body><a class="skip-link" href="#cases">Skip to the cases</a>` +
       `<header><span class="mark">Lockstep</span><span class="what">TEE conformance report</span><nav>` +
       `<a href="#facts">What was tested</a><a href="#totals">Totals</a><a href="#cases">Cases</a>` +
+      (reader.catalogue === undefined ? "" : '<a href="#clauses">Clauses</a>') +
       `<a href="#timing">Timing</a><a href="#evidence">Evidence</a>` +
       `<button type="button" id="theme" class="js-only" hidden>Theme</button></nav></header><main>\n`,
   );
@@ -48,6 +50,7 @@ export async function writeHtml(
   write(`${timingSection(results.cases, timeline)}\n`);
   write(casesHead(results.cases, targets));
   await writeCases(reader, timeline, targets, write);
+  write(`${clausesSection(reader, targets)}\n`);
   write(`${evidenceSection(reader, timeline)}\n`);
   write(
     `</main><footer>Made by lockstep ${e(info.lockstep)} from the bundle of run ${e(info.id)}. ` +

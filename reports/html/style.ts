@@ -61,6 +61,11 @@ button.status[aria-pressed=true]{background:var(--c);color:var(--card);border-co
 .cases td.id button[aria-expanded=true]::before{content:"\\25BE"}
 .cases td.id .title{display:block;padding-left:1.1em;color:var(--soft);font-size:14px}
 .cases td.result{white-space:nowrap}.cases td.result small{display:block}
+.sheets td,.sheets th{white-space:nowrap}
+.clauses th[scope=row]{color:var(--ink)}.clauses th[scope=row]>div{display:grid;grid-template-columns:minmax(0,250px) minmax(0,1fr);gap:0 14px}
+.clauses th span{overflow-wrap:anywhere}.clauses th span+span{font-weight:400;font-size:15px}.clauses th span+span small{display:block}
+.clauses td{font-size:14px}.clauses td.result small{display:block;max-width:150px}.clauses td.result small a{padding:0 3px}
+details{margin:10px 0}summary{cursor:pointer;padding:4px 0}tr:target>*{background:var(--bg)}
 .cases tr.detail>td{background:var(--bg);padding:14px 18px}
 .per{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:18px}
 .per>div{min-width:0}
@@ -75,7 +80,7 @@ svg .axis{stroke:var(--line)}svg .stage{fill:var(--accent);opacity:.75}svg .stag
 footer{color:var(--soft);font-size:13px;padding-bottom:30px}
 [hidden]{display:none!important}
 .skip-link{position:absolute;left:-9999px}.skip-link:focus{left:12px;top:8px;background:var(--card);padding:6px 10px}
-@media (max-width:640px){main,header,footer{padding-left:12px;padding-right:12px}section{padding:14px}h1{font-size:26px}}
+@media (max-width:640px){.clauses th[scope=row]>div{display:block}.clauses th span{display:block}main,header,footer{padding-left:12px;padding-right:12px}section{padding:14px}h1{font-size:26px}}
 @media print{:root{--bg:#fff!important;--card:#fff!important;--ink:#000!important;--soft:#444!important;--line:#bbb!important}
 body{font-size:11px}header nav,.filters,noscript{display:none!important}
 section{border:0;padding:0;margin:0 0 14px;break-inside:auto}tr,.target{break-inside:avoid}pre{max-height:none}

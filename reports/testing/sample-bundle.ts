@@ -1,5 +1,10 @@
 import type { Clock } from "../../harness/base/index.ts";
-import { BundleWriter, type FactsSheet, type RunOutcome } from "../../harness/run/index.ts";
+import {
+  BundleWriter,
+  type ClauseCatalogue,
+  type FactsSheet,
+  type RunOutcome,
+} from "../../harness/run/index.ts";
 
 /** A clock that tests move by hand, from a fixed moment. */
 export class HandClock implements Clock {
@@ -44,6 +49,52 @@ export const EMULATED_FACTS: FactsSheet = {
   rpmb: "none",
 };
 
+/** Two sheets of two clauses: every way in which a clause can be accounted for but a failure. */
+export const SAMPLE_CATALOGUE: ClauseCatalogue = {
+  format: 1,
+  unitTests: true,
+  sheets: [
+    { name: "MED", title: "mediator" },
+    { name: "SMC", title: "SMC ABI" },
+  ],
+  clauses: [
+    {
+      id: "MED-060",
+      sheet: "MED",
+      level: "R",
+      summary: "pages of a buffer",
+      source: "xen xen/arch/arm/tee/optee.c: translate_noncontig",
+      status: "implemented",
+      unitTests: 2,
+    },
+    {
+      id: "MED-072",
+      sheet: "MED",
+      summary: "a reference into the void",
+      source: "xen xen/arch/arm/tee/optee.c",
+      status: "out-of-scope",
+      reason: "there is no such rule",
+      unitTests: 0,
+    },
+    {
+      id: "SMC-4.1.7",
+      sheet: "SMC",
+      summary: "at most 127 parameters",
+      source: "optee_os core/include/optee_msg.h",
+      status: "implemented",
+      unitTests: 1,
+    },
+    {
+      id: "SMC-7.2",
+      sheet: "SMC",
+      summary: "notifications are started",
+      source: "optee_os core/include/kernel/notif.h",
+      status: "implemented",
+      unitTests: 0,
+    },
+  ],
+};
+
 export interface SampleOptions {
   readonly dir: string;
   readonly runtimeDir: string;
@@ -70,6 +121,7 @@ export async function writeSampleBundle(options: SampleOptions): Promise<string>
     { clock, runtimeDir: options.runtimeDir },
   );
   const hostile = options.hostile ?? "";
+  writer.catalogue(SAMPLE_CATALOGUE);
   writer.facts(EMULATED_FACTS);
   writer.facts(QEMU_FACTS);
   const offsets = { normal: 0, secure: 0 };

@@ -1,12 +1,28 @@
 import type {
-  BundleWriter,
+  BundleReader,
+  CaseResult,
+  ClauseVerdict,
   Comparison,
   FactsSheet,
-  RunInfo,
   RunTotals,
+  SheetInRun,
+  Status,
   Timeline,
 } from "../../run/index.ts";
-import type { CaseResult } from "../../run/index.ts";
+import { accountClauses } from "../../run/index.ts";
+
+/** What became of the clauses of the sheets in a run. */
+export interface ClausesDocument {
+  /** False where the installation has no unit tests: then none are counted. */
+  readonly unitTests: boolean;
+  readonly sheets: readonly SheetInRun[];
+  readonly clauses: readonly {
+    readonly id: string;
+    readonly verdict: ClauseVerdict;
+    /** By target: the worst status of the cases that name the clause, and their ids. */
+    readonly on: Readonly<Record<string, { readonly status: Status; readonly cases: string[] }>>;
+  }[];
+}
 
 /** The document that `lockstep run --json` prints. */
 export interface RunDocument {
@@ -21,12 +37,12 @@ export interface RunDocument {
   readonly totals: readonly RunTotals[];
   /** What `--stress` did, by target. */
   readonly stress?: Timeline["stress"];
+  readonly clauses?: ClausesDocument;
   readonly baseline?: Comparison;
 }
 
 export function runDocument(
-  writer: BundleWriter,
-  info: RunInfo,
+  { dir, info, results, catalogue }: BundleReader,
   exitCode: number,
   { totals, stress }: Pick<Timeline, "totals" | "stress">,
   baseline: Comparison | undefined,
@@ -36,12 +52,34 @@ export function runDocument(
   return {
     verdict,
     exitCode,
-    bundle: writer.dir,
+    bundle: dir,
     facts: info.facts,
     problems: info.problems,
-    cases: writer.results.cases,
+    cases: results.cases,
     totals,
     ...(stress.length === 0 ? {} : { stress }),
+    ...(catalogue === undefined ? {} : { clauses: clausesDocument(catalogue, results.cases) }),
     ...(baseline === undefined ? {} : { baseline }),
+  };
+}
+
+function clausesDocument(
+  catalogue: NonNullable<BundleReader["catalogue"]>,
+  cases: readonly CaseResult[],
+): ClausesDocument {
+  const { sheets, clauses } = accountClauses(catalogue, cases);
+  return {
+    unitTests: catalogue.unitTests,
+    sheets,
+    clauses: clauses.map(({ clause: { id }, verdict, on }) => ({
+      id,
+      verdict,
+      on: Object.fromEntries(
+        [...on].map(([target, { status, cases: list }]) => [
+          target,
+          { status, cases: list.map((one) => one.id) },
+        ]),
+      ),
+    })),
   };
 }

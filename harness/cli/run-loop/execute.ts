@@ -63,6 +63,8 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
   );
   const baseline =
     flags.baseline === undefined ? undefined : await openBaseline(context, flags.baseline);
+  const { runCatalogue } = await import("../../lockstep/index.ts");
+  const catalogue = await runCatalogue();
   const started = new Date();
   const dir = outFolder(context, flags, started);
   const isNew = !existsSync(dir);
@@ -79,6 +81,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
     },
     { onFailure: () => failed.abort() },
   );
+  writer.catalogue(catalogue);
   const session = new RunSession({
     plan,
     writer,
@@ -171,7 +174,7 @@ async function report(
   const compared = comparison === undefined ? "" : `${describeComparison(comparison)}\n`;
   if (json) {
     context.err(`${compared}${text}`.trimEnd());
-    const document = runDocument(session.writer, info, exitCode, { totals, stress }, comparison);
+    const document = runDocument(reader, exitCode, { totals, stress }, comparison);
     context.out(`${JSON.stringify(document, undefined, 2)}\n`);
   } else {
     context.out(`${compared}${text}`);

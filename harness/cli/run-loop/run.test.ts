@@ -263,3 +263,33 @@ test("--list-clauses as text: a paragraph a clause, totals at the end, narrowed 
   expect((await list("--filter", "no such clause")).code).toBe(2);
   expect((await list("--suite", "mediatr")).text).toContain('did you mean "mediator"?');
 }, 60_000);
+
+test("a run says of every clause what became of it, by the titles and scenarios of its cases", async () => {
+  const out = path.join(folder(), "out");
+  const selection = ["--suite", "mediator", "--suite", "xtest", "--filter", "284|regression_1005$"];
+  const result = await lockstep(["run", ...selection, "--json", "--out", out]);
+  expect(result.code).toBe(0);
+  const { cases, clauses } = JSON.parse(result.stdout.toString()) as {
+    cases: { id: string; clauses?: string[] }[];
+    clauses: {
+      unitTests: boolean;
+      sheets: { sheet: string; total: number; passed: number; failed: number }[];
+      clauses: { id: string; verdict: string; on: Record<string, { status: string }> }[];
+    };
+  };
+  const of = (id: string): unknown => clauses.clauses.find((clause) => clause.id === id);
+  expect(clauses.unitTests).toBe(true);
+  expect(clauses.sheets.map(({ sheet, failed }) => [sheet, failed])).toEqual(
+    ["MED", "SMC", "MSG", "TEE"].map((sheet) => [sheet, 0]),
+  );
+  expect(of("MED-143")).toMatchObject({ verdict: "passed", on: { emulated: { status: "pass" } } });
+  expect(of("MED-041")).toEqual({ id: "MED-041", verdict: "unit-tests", on: {} });
+  expect(of("MED-11.6")).toEqual({ id: "MED-11.6", verdict: "out-of-scope", on: {} });
+  // The re-statement of an xtest case names clauses too.
+  expect(cases.find(({ id }) => id === "xtest.regression_1005")?.clauses).toContain("MSG-2.1.2");
+  expect(result.stderr).toMatch(/^Clauses:\n +clauses +passed +failed .*\n {2}MED +\d+ +[1-9]/m);
+  expect(JSON.parse(readFileSync(path.join(out, "clauses.json"), "utf8"))).toMatchObject({
+    format: 1,
+    unitTests: true,
+  });
+}, 120_000);

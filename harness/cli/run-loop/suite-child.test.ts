@@ -35,17 +35,19 @@ function targetOf(xtest: (id: string) => Promise<XtestOutcome>): Target {
 }
 
 async function runXtestSuite(
-  ids: readonly string[],
+  cases: readonly (string | { readonly id: string; readonly title: string })[],
   xtest: (id: string) => Promise<XtestOutcome>,
   patterns: readonly string[] = [],
   abort: AbortSignal = new AbortController().signal,
 ): Promise<{ sink: CollectingSink; cases: number }> {
   const sink = new CollectingSink();
-  const cases = await runSuites({
+  const ran = await runSuites({
     setup: {
       board: { name: "b", type: "t", platform: "emulated" },
       filter: { patterns },
-      xtest: ids.map((id) => ({ id, title: `title of ${id}` })),
+      xtest: cases.map((one) =>
+        typeof one === "string" ? { id: one, title: `title of ${one}` } : one,
+      ),
     },
     suites: ["xtest"],
     target: targetOf(xtest),
@@ -56,7 +58,7 @@ async function runXtestSuite(
     progress: silentProgress,
     abort,
   });
-  return { sink, cases };
+  return { sink, cases: ran };
 }
 
 const outcome = (id: string, rest: Partial<XtestOutcome>): XtestOutcome => ({
@@ -82,6 +84,18 @@ test("a case is recorded with the status that the target gave it, a skip as a sk
     ["xtest.regression_3", "crash", "kernel panic"],
   ]);
   expect(sink.output).toMatch(/1 failed, 1 skipped, 1 passed/);
+}, 60_000);
+
+test("a case carries the clauses that its title names and those that the target knows of", async () => {
+  const title = ["MED-999, SMC-9.99", "both"].join(": ");
+  const { sink } = await runXtestSuite(
+    ["regression_1", { id: "regression_2", title }],
+    async (id) => outcome(id, id === "regression_2" ? { clauses: ["TEE-9.9", "MED-999"] } : {}),
+  );
+  expect(sink.results.map(({ clauses }) => clauses)).toEqual([
+    undefined,
+    ["MED-999", "SMC-9.99", "TEE-9.9"],
+  ]);
 }, 60_000);
 
 test("a filter leaves out what it does not match, by id or by title", async () => {

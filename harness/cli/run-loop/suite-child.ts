@@ -7,6 +7,7 @@ import {
   packageRoot,
   type Progress,
 } from "../../base/index.ts";
+import { clausesInTitle } from "../../lockstep/index.ts";
 import {
   type Combination,
   type Data,
@@ -225,7 +226,11 @@ class SuiteChild {
 
   #resultOf(end: SuiteCaseEnd): CaseResult {
     const outcome = this.#outcomes.get(end.caseId);
-    const clauses = [...(this.#clauses.get(end.caseId) ?? [])].toSorted();
+    const clauses = new Set([
+      ...clausesInTitle(end.title),
+      ...(this.#clauses.get(end.caseId) ?? []),
+      ...(outcome?.clauses ?? []),
+    ]);
     return {
       target: this.#o.setup.board.name,
       suite: end.suite,
@@ -235,7 +240,7 @@ class SuiteChild {
       ...(end.reason === undefined ? {} : { reason: outcome?.reason ?? end.reason }),
       ...(outcome?.where === undefined ? {} : { where: outcome.where }),
       ...(outcome?.subcases === undefined ? {} : { subcases: outcome.subcases }),
-      ...(clauses.length === 0 ? {} : { clauses }),
+      ...(clauses.size === 0 ? {} : { clauses: [...clauses].toSorted() }),
     };
   }
 }

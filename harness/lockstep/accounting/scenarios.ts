@@ -45,7 +45,7 @@ export async function findScenarios(root = packageRoot): Promise<readonly FoundS
 function runs(test: string, text: string, reference: string): boolean {
   if (test === XTEST && reference.startsWith(RESTATEMENTS)) return true;
   const [file = "", name = ""] = reference.split("#");
-  if (!text.includes(`${file}#`)) return false;
+  if (!text.includes(`${file}#`) && !text.includes(`"${file}"`)) return false;
   return ["#", '"', "'", "`"].some((before) =>
     ['"', "'", "`"].some((after) => text.includes(`${before}${name}${after}`)),
   );

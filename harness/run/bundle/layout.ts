@@ -4,10 +4,11 @@ import type { CaseResult, Results, SubcaseResult } from "../model.ts";
 export const RUN_JSON = "run.json";
 export const EVENTS = "events.jsonl";
 export const RESULTS = "results.json";
+export const CLAUSES = "clauses.json";
 
 /** Everything that lockstep writes into a bundle, so that an old bundle can be told and replaced. */
 export const BUNDLE_ENTRY =
-  /^(?:run\.json|events\.jsonl|results\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|trace-[\w.-]+\.jsonl|\.[\w.-]+\.tmp)$/;
+  /^(?:run\.json|events\.jsonl|results\.json|clauses\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|trace-[\w.-]+\.jsonl|\.[\w.-]+\.tmp)$/;
 
 /**
  * File of a console stream: `console-<name>.raw`, and `console-<board>-<name>.raw` in a run of

@@ -2,11 +2,18 @@ import { type FileHandle, open as openFile } from "node:fs/promises";
 import { lstatSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { UsageError, messageOf } from "../../base/index.ts";
-import type { CaseResult, Results, RunEvent, RunInfo, StreamInfo } from "../model.ts";
+import type {
+  CaseResult,
+  ClauseCatalogue,
+  Results,
+  RunEvent,
+  RunInfo,
+  StreamInfo,
+} from "../model.ts";
 import { type Check, ShapeError } from "./check.ts";
 import { readLines } from "./json-lines.ts";
-import { EVENTS, RESULTS, RUN_JSON, sortedResults } from "./layout.ts";
-import { caseResult, results, runEvent, runInfo } from "./shapes.ts";
+import { CLAUSES, EVENTS, RESULTS, RUN_JSON, sortedResults } from "./layout.ts";
+import { caseResult, clauseCatalogue, results, runEvent, runInfo } from "./shapes.ts";
 
 /** Bytes of a raw stream, with the place they were really taken from. */
 export interface Slice {
@@ -21,6 +28,7 @@ export interface Slice {
 
 const MAX_RUN_JSON = 64 * 1024 * 1024;
 const MAX_RESULTS = 512 * 1024 * 1024;
+const MAX_CLAUSES = 16 * 1024 * 1024;
 /** Default bound of a slice in bytes. */
 const MAX_SLICE = 64 * 1024;
 
@@ -34,11 +42,24 @@ export class BundleReader {
   readonly dir: string;
   readonly info: RunInfo;
   readonly results: Results;
+  #catalogue: ClauseCatalogue | undefined;
 
   private constructor(dir: string, info: RunInfo, cases: Results) {
     this.dir = dir;
     this.info = info;
     this.results = cases;
+  }
+
+  /**
+   * The clauses that the run was held against; undefined in a bundle that has none. Throws UsageError
+   * when the file is not what lockstep writes.
+   */
+  get catalogue(): ClauseCatalogue | undefined {
+    const file = path.join(this.dir, CLAUSES);
+    if (this.#catalogue === undefined && exists(file)) {
+      this.#catalogue = readJson(file, MAX_CLAUSES, clauseCatalogue);
+    }
+    return this.#catalogue;
   }
 
   /**

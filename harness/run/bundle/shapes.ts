@@ -1,5 +1,7 @@
 import {
   type CaseResult,
+  type CatalogueClause,
+  type ClauseCatalogue,
   type FactsSheet,
   type Results,
   type RunEvent,
@@ -48,6 +50,25 @@ export const caseResult: Check<CaseResult> = object(
 );
 
 export const results: Check<Results> = object({ format, cases: list(caseResult) });
+
+const catalogueClause: Check<CatalogueClause> = object(
+  {
+    id: matching(/^[A-Z]{3}-[\w.]{1,60}$/, "a clause id"),
+    sheet: text,
+    summary: text,
+    source: text,
+    status: oneOf(["implemented", "out-of-scope"]),
+    unitTests: count,
+  },
+  { level: oneOf(["R", "S", "D"]), reason: text },
+);
+
+export const clauseCatalogue: Check<ClauseCatalogue> = object({
+  format,
+  unitTests: flag,
+  sheets: list(object({ name: text, title: text })),
+  clauses: list(catalogueClause),
+});
 
 const facts: Check<FactsSheet> = object(
   {

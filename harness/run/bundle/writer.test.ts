@@ -10,7 +10,7 @@ import {
   SecretStore,
   UsageError,
 } from "../../base/index.ts";
-import type { CaseResult, FactsSheet, RunEvent, RunInfo } from "../model.ts";
+import type { CaseResult, ClauseCatalogue, FactsSheet, RunEvent, RunInfo } from "../model.ts";
 import { BundleReader } from "./reader.ts";
 import { type BundleOptions, BundleWriter, type RunStart } from "./writer.ts";
 
@@ -48,6 +48,32 @@ const FACTS: FactsSheet = {
   hab: "unknown",
   huk: "unknown",
   rpmb: "unknown",
+};
+
+const CATALOGUE: ClauseCatalogue = {
+  format: 1,
+  unitTests: true,
+  sheets: [{ name: "SMC", title: "SMC ABI" }],
+  clauses: [
+    {
+      id: "SMC-4.1.7",
+      sheet: "SMC",
+      level: "S",
+      summary: "at most 127 parameters",
+      source: "os",
+      status: "implemented",
+      unitTests: 1,
+    },
+    {
+      id: "SMC-2.OK",
+      sheet: "SMC",
+      summary: "completed",
+      source: "os",
+      status: "out-of-scope",
+      reason: "for this test",
+      unitTests: 0,
+    },
+  ],
 };
 
 function handClock(): Clock & { ms: number } {
@@ -90,6 +116,7 @@ describe("a finished bundle", () => {
     const clock = handClock();
     const writer = await create({ clock });
     writer.facts(FACTS);
+    writer.catalogue(CATALOGUE);
     writer.event({ type: "stage-start", target: "b", stage: "linux" });
     clock.ms = 1500.25;
     writer.event({ type: "stage-end", target: "b", stage: "linux", ok: true });
@@ -104,6 +131,8 @@ describe("a finished bundle", () => {
     const reader = await BundleReader.open(dir);
     expect(reader.info).toEqual(info);
     expect(reader.incomplete).toBe(false);
+    expect(reader.catalogue).toEqual(CATALOGUE);
+    expect(Object.keys(info.files ?? {})).toContain("clauses.json");
     expect(reader.info).toMatchObject({
       state: "complete",
       exitCode: 0,

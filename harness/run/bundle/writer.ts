@@ -14,6 +14,7 @@ import { KnownSecrets, type SecretSource } from "../mask/known-secrets.ts";
 import { TextMasker, maskValue } from "../mask/text-masker.ts";
 import type {
   CaseResult,
+  ClauseCatalogue,
   FactsSheet,
   FileDigest,
   Results,
@@ -24,7 +25,15 @@ import type {
 import type { RunSink } from "../sink.ts";
 import { AppendFile, writeError, writeFileAtomic } from "./disk.ts";
 import { makeBundleFolder, refuseForeignFolder, removeOldBundle } from "./folder.ts";
-import { EVENTS, RESULTS, RUN_JSON, compareText, resultsText, sortedResults } from "./layout.ts";
+import {
+  CLAUSES,
+  EVENTS,
+  RESULTS,
+  RUN_JSON,
+  compareText,
+  resultsText,
+  sortedResults,
+} from "./layout.ts";
 import { BundleReader } from "./reader.ts";
 import { StreamSet } from "./streams.ts";
 
@@ -79,6 +88,7 @@ export class BundleWriter implements RunSink {
   readonly #lineMaskers = new Map<string, TextMasker>();
   readonly #results = new Map<string, CaseResult>();
   #info: RunInfo;
+  #catalogue: FileDigest | undefined;
   #infoDirty = false;
   #infoCostMs = 0;
   #buffered = 0;
@@ -192,6 +202,14 @@ export class BundleWriter implements RunSink {
     this.#change({ facts: sheets.toSorted((a, b) => compareText(a.board, b.board)) });
   }
 
+  /** The clauses that the results are held against; at most once. */
+  catalogue(catalogue: ClauseCatalogue): void {
+    this.#open();
+    const text = `${JSON.stringify(catalogue, undefined, 1)}\n`;
+    this.#catalogue = digestOf(text);
+    this.#guard(() => writeFileAtomic(path.join(this.dir, CLAUSES), text));
+  }
+
   problem(text: string): void {
     this.#change({ problems: [...this.#info.problems, maskValue(this.#known, text)] });
   }
@@ -266,13 +284,12 @@ export class BundleWriter implements RunSink {
   }
 
   #digests(results: string): Record<string, FileDigest> {
-    const own: FileDigest = {
-      bytes: Buffer.byteLength(results),
-      sha256: createHash("sha256").update(results).digest("hex"),
-    };
     const files: [string, FileDigest][] = [
+      ...(this.#catalogue === undefined
+        ? []
+        : [[CLAUSES, this.#catalogue] as [string, FileDigest]]),
       [EVENTS, this.#events.digest()],
-      [RESULTS, own],
+      [RESULTS, digestOf(results)],
       ...this.#streams.digests(),
     ];
     return Object.fromEntries(files.toSorted(([a], [b]) => compareText(a, b)));
@@ -351,4 +368,9 @@ export class BundleWriter implements RunSink {
   #open(): void {
     if (this.#closed) throw new InternalError("the bundle is closed already");
   }
+}
+
+function digestOf(text: string): FileDigest {
+  const sha256 = createHash("sha256").update(text).digest("hex");
+  return { bytes: Buffer.byteLength(text), sha256 };
 }
