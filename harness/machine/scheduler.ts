@@ -18,6 +18,12 @@ export type Suspension = WaitQueue | TimedWait | null;
  */
 export type Task<T = void> = Generator<Suspension, T, Wake>;
 
+/**
+ * The value where nothing had to wait, else the task that will give it. For hot paths: a generator
+ * costs more than most of what it would wrap. `T` is told from a task by `typeof`.
+ */
+export type MaybeTask<T extends number | boolean> = T | Task<T>;
+
 /** Tasks that wait for one event. Waking order is first come, first served. */
 export class WaitQueue {
   readonly name: string;

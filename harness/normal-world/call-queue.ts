@@ -31,14 +31,16 @@ export class CallQueue {
     this.#systemSessions -= 1;
   }
 
-  *begin(system = false): Task {
-    if (this.#limit > 0) {
-      const queue = system ? this.#systemWaiting : this.#waiting;
-      while (this.#limit - this.#running <= (system || this.#systemSessions === 0 ? 0 : 1)) {
-        yield queue;
-      }
-    }
+  /** Begins a call where that needs no waiting; false, and nothing done, otherwise. */
+  tryBegin(system = false): boolean {
+    const kept = system || this.#systemSessions === 0 ? 0 : 1;
+    if (this.#limit > 0 && this.#limit - this.#running <= kept) return false;
     this.#running += 1;
+    return true;
+  }
+
+  *begin(system = false): Task {
+    while (!this.tryBegin(system)) yield system ? this.#systemWaiting : this.#waiting;
   }
 
   /** After ETHREAD_LIMIT: until another call completes. */

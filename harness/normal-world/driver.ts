@@ -1,14 +1,12 @@
-import { PAGE_SIZE, Registers, type Task } from "../machine/index.ts";
+import { type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
 import {
   ATTR_META_VALUE_INPUT,
   ATTR_TMEM_OUTPUT_NONCONTIG,
   ATTR_TYPE,
-  isRpcReturn,
   type MessageView,
   MSG_CMD,
   OPTEE_SMC,
   SEC_CAP,
-  SMC_RETURN,
   TEEC,
   TEEC_ORIGIN,
   WORD,
@@ -16,6 +14,7 @@ import {
 import { ERRNO, type Param } from "../tee-uapi/index.ts";
 import { NotificationInterrupt } from "./async-notifications.ts";
 import type { CallQueue } from "./call-queue.ts";
+import { Carrier } from "./carrier.ts";
 import { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 import type { Kernel } from "./kernel.ts";
 import { type MessageBuffer, MessageBuffers, type Placement } from "./message-buffers.ts";
@@ -24,15 +23,15 @@ import { Notifications } from "./notifications.ts";
 import { makePageList } from "./page-list.ts";
 import { emptyShmCache, fastCalls, probe, type SecureWorldFacts } from "./probe.ts";
 import { ReservedPool } from "./reserved-pool.ts";
-import { type CallContext, RpcService } from "./rpc-service.ts";
-import type { TeeShm } from "./shm.ts";
+import { RpcService } from "./rpc-service.ts";
+import { dropReference, type TeeShm } from "./shm.ts";
 import { type Caller, kernelCaller, SupplicantQueue } from "./supplicant-queue.ts";
 import type { TeeContext } from "./tee-context.ts";
 
 /** A parameter on its way to the secure world, with the object behind a memory reference. */
 export interface DriverParam {
   readonly param: Param;
-  readonly shm: TeeShm | undefined;
+  shm: TeeShm | undefined;
 }
 
 export interface DriverResult {
@@ -47,6 +46,21 @@ export interface OpenRequest {
   readonly cancelId: number;
 }
 
+/** An invocation: what it says, with `count` of `params` used. */
+export interface InvokeRequest {
+  readonly session: number;
+  readonly func: number;
+  readonly cancelId: number;
+  readonly params: readonly DriverParam[];
+  readonly count: number;
+}
+
+/** Where an outcome is stored. */
+export interface StoredResult {
+  ret: number;
+  origin: number;
+}
+
 /** Linux's OP-TEE driver on the SMC transport. Everything that can sleep is a task. */
 export class OpteeDriver {
   readonly kernel: Kernel;
@@ -56,7 +70,7 @@ export class OpteeDriver {
   supplicantShm: (id: number) => TeeShm | undefined = () => undefined;
   readonly #queue: CallQueue;
   readonly #buffers: MessageBuffers;
-  readonly #rpc: RpcService;
+  readonly #carrier: Carrier;
   readonly #pool: ReservedPool | undefined;
   readonly #notifications: Notifications;
   readonly #interrupt: NotificationInterrupt | undefined;
@@ -71,7 +85,7 @@ export class OpteeDriver {
     this.#notifications = new Notifications(facts.maxNotification);
     this.#pool = this.dynamicShm ? undefined : new ReservedPool(kernel, facts.reservedShm);
     this.#releaseShm = (shm) => this.releaseShm(shm);
-    this.#rpc = new RpcService({
+    const rpc = new RpcService({
       kernel,
       supplicant: this.supplicant,
       notifications: this.#notifications,
@@ -79,6 +93,7 @@ export class OpteeDriver {
       release: this.#releaseShm,
       supplicantShm: (id) => this.supplicantShm(id),
     });
+    this.#carrier = new Carrier(kernel, queue, rpc);
     this.#buffers = new MessageBuffers(kernel, this.#placement(), () => this.#makeEntry());
     const line = kernel.conduit.notifications;
     if (line !== undefined && (facts.capabilities & SEC_CAP.ASYNC_NOTIF) !== 0) {
@@ -183,31 +198,84 @@ export class OpteeDriver {
     params: readonly DriverParam[],
     caller: Caller,
   ): Task<DriverResult> {
+    const request = { session, func, cancelId, params, count: params.length };
+    const result = { ret: 0, origin: 0 };
+    const later = this.invokeInto(request, caller, result);
+    if (later !== undefined) yield* later;
+    return result;
+  }
+
+  /**
+   * As `invoke`, with the first `count` parameters and the result stored into `result`. Undefined when
+   * all is done, else the task that remains.
+   */
+  invokeInto(request: InvokeRequest, caller: Caller, result: StoredResult): Task | undefined {
+    const buffer = this.#buffers.takeFree();
+    if (buffer === undefined) return this.#invokeInNew(request, caller, result);
+    const sent = this.#sendInvoke(buffer, request, caller);
+    if (typeof sent !== "boolean") return this.#endInvoke(buffer, request, result, sent);
+    this.#invoked(buffer, request, result, sent);
+    return undefined;
+  }
+
+  *#invokeInNew(request: InvokeRequest, caller: Caller, result: StoredResult): Task {
     const buffer = yield* this.#buffers.take();
-    if (buffer === undefined) return commsError(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
+    if (buffer === undefined) {
+      result.ret = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
+      result.origin = TEEC_ORIGIN.TEEC_ORIGIN_COMMS;
+      return;
+    }
+    const sent = this.#sendInvoke(buffer, request, caller);
+    if (typeof sent === "boolean") this.#invoked(buffer, request, result, sent);
+    else yield* this.#endInvoke(buffer, request, result, sent);
+  }
+
+  *#endInvoke(
+    buffer: MessageBuffer,
+    request: InvokeRequest,
+    result: StoredResult,
+    sending: Task<boolean>,
+  ): Task {
+    this.#invoked(buffer, request, result, yield* sending);
+  }
+
+  #sendInvoke(
+    buffer: MessageBuffer,
+    { session, func, cancelId, params, count }: InvokeRequest,
+    caller: Caller,
+  ): MaybeTask<boolean> {
     const message = buffer.message();
     message.cmd = MSG_CMD.INVOKE_COMMAND;
     message.func = func;
     message.session = session;
     message.cancelId = cancelId;
-    message.numParams = params.length;
-    for (let index = 0; index < params.length; index += 1) {
+    message.numParams = count;
+    for (let index = 0; index < count; index += 1) {
       const param = params[index];
       if (param !== undefined) toMessageParam(message, index, param);
     }
     const system = this.#systemSessions.size > 0 && this.#systemSessions.has(session);
-    const sent = yield* this.#call(buffer, params.length, caller, system);
-    let result: DriverResult = COMMUNICATION;
+    return this.#carrier.send(buffer, count, caller, system);
+  }
+
+  #invoked(
+    buffer: MessageBuffer,
+    { params, count }: InvokeRequest,
+    result: StoredResult,
+    sent: boolean,
+  ): void {
+    result.ret = COMMUNICATION.ret;
+    result.origin = COMMUNICATION.origin;
     if (sent) {
       const back = buffer.message();
-      result = outcome(back);
-      for (let index = 0; index < params.length; index += 1) {
+      result.ret = back.ret;
+      result.origin = back.retOrigin;
+      for (let index = 0; index < count; index += 1) {
         const param = params[index];
         if (param !== undefined) fromMessageParam(back, index, param);
       }
     }
     this.#buffers.give(buffer);
-    return result;
   }
 
   /** Makes a kernel client's session a system session; false where no thread can be kept (TEE-3.2). */
@@ -243,14 +311,8 @@ export class OpteeDriver {
   *registerShm(shm: TeeShm): Task<number> {
     const list = makePageList(this.kernel, shm.span.pages);
     if (list === undefined) return -ERRNO.ENOMEM;
-    const ret = yield* this.#registration((message) => {
-      message.cmd = MSG_CMD.REGISTER_SHM;
-      message.numParams = 1;
-      message.setWords(0, WORD.attr, 0, ATTR_TMEM_OUTPUT_NONCONTIG);
-      message.setNumber(0, WORD.buf_ptr, (list[0] ?? 0) + shm.span.offset);
-      message.setNumber(0, WORD.size, shm.size);
-      message.setWords(0, WORD.shm_ref, shm.cookieHigh, shm.cookieLow);
-    });
+    const sent = this.#registration(shm, (list[0] ?? 0) + shm.span.offset);
+    const ret = typeof sent === "number" ? sent : yield* sent;
     this.kernel.pages.drop(list);
     shm.registered = ret === TEEC.TEEC_SUCCESS;
     return shm.registered ? 0 : -ERRNO.EINVAL;
@@ -258,37 +320,56 @@ export class OpteeDriver {
 
   /** Drops one reference; the last unregisters the object and frees its pages (TEE-3.3.2). */
   *releaseShm(shm: TeeShm): Task {
-    shm.references -= 1;
-    if (shm.references > 0) return;
+    if (dropReference(shm)) return;
     shm.context?.device.freeShmId(shm.id);
     if (shm.registered) {
-      const ret = yield* this.#registration((message) => {
-        message.cmd = MSG_CMD.UNREGISTER_SHM;
-        message.numParams = 1;
-        message.setWords(0, WORD.attr, 0, ATTR_TYPE.RMEM_INPUT);
-        message.setWords(0, WORD.shm_ref, shm.cookieHigh, shm.cookieLow);
-      });
+      const sent = this.#registration(shm, undefined);
+      const ret = typeof sent === "number" ? sent : yield* sent;
       if (ret !== TEEC.TEEC_SUCCESS) this.kernel.log(`optee: failed to unregister shm ${shm.id}`);
     }
     if (shm.kind === "reserved") this.#pool?.free(shm);
     else this.kernel.freeShm(shm);
     const { context } = shm;
-    if (context !== undefined) yield* context.device.putContext(context);
+    if (context === undefined) return;
+    if (context.references > 1) context.references -= 1;
+    else yield* context.device.putContext(context);
   }
 
-  /** Registration messages always use a private page, never a registered one (SMC-9). */
-  *#registration(fill: (message: MessageView) => void): Task<number> {
-    const { kernel } = this;
-    const shm = this.#allocatePrivate(PAGE_SIZE);
-    if (shm === undefined) return TEEC.TEEC_ERROR_OUT_OF_MEMORY;
+  /**
+   * Registers an object with the list at `bufPtr`, or unregisters it; the result code. These messages
+   * always use a private page, never a registered one (SMC-9).
+   */
+  #registration(shm: TeeShm, bufPtr: number | undefined): MaybeTask<number> {
+    const page = this.#allocatePrivate(PAGE_SIZE);
+    if (page === undefined) return TEEC.TEEC_ERROR_OUT_OF_MEMORY;
     const fid =
       this.facts.rpcParamCount > 0 ? OPTEE_SMC.CALL_WITH_RPC_ARG : OPTEE_SMC.CALL_WITH_ARG;
-    const buffer = MessageBuffers.single(kernel, shm, fid);
-    fill(buffer.message());
-    buffer.written();
-    const sent = yield* this.#call(buffer, 1, kernelCaller());
+    const buffer = MessageBuffers.single(this.kernel, page, fid);
+    const message = buffer.message();
+    message.numParams = 1;
+    if (bufPtr === undefined) {
+      message.cmd = MSG_CMD.UNREGISTER_SHM;
+      message.setWords(0, WORD.attr, 0, ATTR_TYPE.RMEM_INPUT);
+    } else {
+      message.cmd = MSG_CMD.REGISTER_SHM;
+      message.setWords(0, WORD.attr, 0, ATTR_TMEM_OUTPUT_NONCONTIG);
+      message.setNumber(0, WORD.buf_ptr, bufPtr);
+      message.setNumber(0, WORD.size, shm.size);
+    }
+    message.setWords(0, WORD.shm_ref, shm.cookieHigh, shm.cookieLow);
+    const sent = this.#carrier.send(buffer, 1, kernelCaller());
+    return typeof sent === "boolean"
+      ? this.#registered(buffer, sent)
+      : this.#endRegistration(buffer, sent);
+  }
+
+  *#endRegistration(buffer: MessageBuffer, sending: Task<boolean>): Task<number> {
+    return this.#registered(buffer, yield* sending);
+  }
+
+  #registered(buffer: MessageBuffer, sent: boolean): number {
     const ret = sent ? buffer.message().ret : TEEC.TEEC_ERROR_COMMUNICATION;
-    kernel.freeShm(shm);
+    this.kernel.freeShm(buffer.shm);
     return ret;
   }
 
@@ -326,46 +407,9 @@ export class OpteeDriver {
     return undefined;
   }
 
-  /** Carries a message to the secure world and back; false when the transport failed (SMC-9.3). */
   *#call(buffer: MessageBuffer, params: number, caller: Caller, system = false): Task<boolean> {
-    buffer.written();
-    const { kernel } = this;
-    const cpu = kernel.cpuForCall();
-    const call: CallContext = { pageList: [], caller };
-    const registers = new Registers();
-    this.#entry(registers, buffer);
-    yield* this.#queue.begin(system);
-    let a0: number;
-    for (;;) {
-      kernel.smc(registers, cpu);
-      a0 = registers.get(0);
-      if (a0 === SMC_RETURN.ETHREAD_LIMIT) {
-        yield* this.#queue.waitForCompletion(system);
-        this.#entry(registers, buffer);
-      } else if (isRpcReturn(a0)) {
-        const rpcArg = buffer.hasRpcArg ? () => buffer.rpcArg(params) : undefined;
-        yield* this.#rpc.serve(registers, rpcArg, () => buffer.written(), call);
-        registers.set(0, OPTEE_SMC.RETURN_FROM_RPC);
-      } else {
-        break;
-      }
-    }
-    this.#queue.end();
-    kernel.pages.drop(call.pageList);
-    return a0 === SMC_RETURN.OK;
-  }
-
-  /** a3 says where the message is in a registered object; otherwise it and a4 to a7 are 0 (SMC-9.1). */
-  #entry(registers: Registers, buffer: MessageBuffer): void {
-    registers.set(0, buffer.fid);
-    for (let index = 3; index < 8; index += 1) registers.set(index, 0);
-    if (buffer.fid === OPTEE_SMC.CALL_WITH_REGD_ARG) {
-      registers.set(1, buffer.shm.cookieHigh);
-      registers.set(2, buffer.shm.cookieLow);
-      registers.set(3, buffer.offset);
-    } else {
-      registers.setPair(1, buffer.page + buffer.within);
-    }
+    const sent = this.#carrier.send(buffer, params, caller, system);
+    return typeof sent === "boolean" ? sent : yield* sent;
   }
 
   /** Memory that the kernel itself shares with TAs. */

@@ -7,7 +7,7 @@ export interface IoctlCall {
   readonly process: Process;
   readonly context: TeeContext;
   readonly view: DataView;
-  readonly buffer: Uint8Array | undefined;
+  readonly buffer: Uint8Array | DataView | undefined;
 }
 
 /** The buffer of a variable structure when its length is right (TEE-2.1.1). */
@@ -15,7 +15,13 @@ export function variableBuffer(call: IoctlCall, size: number): DataView | undefi
   const { buffer, view } = call;
   const length = view.getUint32(BUF_DATA.bufLen, true);
   const high = view.getUint32(BUF_DATA.bufLen + 4, true);
-  if (buffer === undefined || high !== 0 || length !== buffer.length) return undefined;
+  if (buffer === undefined || high !== 0 || length !== buffer.byteLength) return undefined;
   if (length > TEE_MAX_ARG_SIZE || length < size) return undefined;
-  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  return viewOf(buffer);
 }
+
+/** Making a DataView costs as much as a system call's other book-keeping: callers may bring one. */
+export const viewOf = (bytes: Uint8Array | DataView): DataView =>
+  bytes instanceof DataView
+    ? bytes
+    : new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type Task } from "../machine/index.ts";
+import { type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
 import { TEEC } from "../optee-abi/index.ts";
 import { uuidOctets } from "../base/index.ts";
 import {
@@ -15,6 +15,7 @@ import {
   OPEN_SESSION_ARG,
   Param,
   PARAM,
+  PARAM_ATTR_TYPE_MASK,
   readParam,
   SHM_ALLOC_DATA,
   SHM_REGISTER_DATA,
@@ -24,8 +25,7 @@ import {
   VERSION_DATA,
   writeParam,
 } from "../tee-uapi/index.ts";
-import type { DriverParam } from "./driver.ts";
-import { type IoctlCall, variableBuffer } from "./ioctl-call.ts";
+import { type IoctlCall, variableBuffer, viewOf } from "./ioctl-call.ts";
 import type { Process } from "./process.ts";
 import type { TeeShm } from "./shm.ts";
 import { supplicantRecv, supplicantSend } from "./supplicant-ioctl.ts";
@@ -34,16 +34,16 @@ import type { TeeContext } from "./tee-context.ts";
 const REQUESTS: ReadonlySet<number> = new Set(Object.values(TEE_IOC));
 
 /** The ioctls of a TEE device (TEE-2); 0, a descriptor, or a negative errno. */
-export function* teeIoctl(
+export function teeIoctl(
   process: Process,
   context: TeeContext,
   request: number,
-  payload: Uint8Array,
-  buffer: Uint8Array | undefined,
-): Task<number> {
+  payload: Uint8Array | DataView,
+  buffer: Uint8Array | DataView | undefined,
+): MaybeTask<number> {
   if (!REQUESTS.has(request)) return -ERRNO.EINVAL;
-  if (payload.length < ioctlPayloadSize(request)) return -ERRNO.EFAULT;
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  if (payload.byteLength < ioctlPayloadSize(request)) return -ERRNO.EFAULT;
+  const view = viewOf(payload);
   const call: IoctlCall = { process, context, view, buffer };
   const { privileged } = context.device;
   switch (request) {
@@ -53,19 +53,19 @@ export function* teeIoctl(
       view.setUint32(VERSION_DATA.genCaps, context.device.genCaps, true);
       return 0;
     case TEE_IOC.SHM_ALLOC:
-      return yield* shmAlloc(call);
+      return shmAlloc(call);
     case TEE_IOC.SHM_REGISTER:
-      return yield* shmRegister(call);
+      return shmRegister(call);
     case TEE_IOC.OPEN_SESSION:
-      return privileged ? -ERRNO.EINVAL : yield* openSession(call);
+      return privileged ? -ERRNO.EINVAL : openSession(call);
     case TEE_IOC.INVOKE:
-      return privileged ? -ERRNO.EINVAL : yield* invoke(call);
+      return privileged ? -ERRNO.EINVAL : invoke(call);
     case TEE_IOC.CANCEL:
-      return privileged ? -ERRNO.EINVAL : yield* cancel(call);
+      return privileged ? -ERRNO.EINVAL : cancel(call);
     case TEE_IOC.CLOSE_SESSION:
-      return privileged ? -ERRNO.EINVAL : yield* closeSession(call);
+      return privileged ? -ERRNO.EINVAL : closeSession(call);
     case TEE_IOC.SUPPL_RECV:
-      return privileged ? yield* supplicantRecv(call) : -ERRNO.EINVAL;
+      return privileged ? supplicantRecv(call) : -ERRNO.EINVAL;
     case TEE_IOC.SUPPL_SEND:
       return privileged ? supplicantSend(call) : -ERRNO.EINVAL;
     default:
@@ -74,55 +74,90 @@ export function* teeIoctl(
   }
 }
 
-interface Parsed {
-  readonly errno: number;
-  readonly params: readonly DriverParam[];
+/** Parameters that a message of the driver has room for beside the meta ones. */
+const MAX_USER_PARAMS = 4;
+
+/** Parameters of one call and its result; used again, so that a call makes no objects. */
+class Frame {
+  readonly params: { readonly param: Param; shm: TeeShm | undefined }[] = [];
+  readonly result = { ret: 0, origin: 0 };
+  /** How many of `params` were read. */
+  count = 0;
 }
 
+const idleFrames: Frame[] = [];
+
 /** Reads `count` parameters at `at`, with a reference on every object that they name (TEE-2.2). */
-function readParams(call: IoctlCall, view: DataView, at: number, count: number): Parsed {
-  const params: DriverParam[] = [];
+function readParams(
+  call: IoctlCall,
+  view: DataView,
+  at: number,
+  count: number,
+  frame: Frame,
+): number {
   const { device } = call.context;
-  let errno = 0;
-  for (let index = 0; index < count && errno === 0; index += 1) {
-    const param = readParam(view, at + index * PARAM.size, new Param());
-    let shm: TeeShm | undefined;
-    if (!attrIsWellFormed(param.attr)) {
-      errno = ERRNO.EINVAL;
-    } else if (isMemrefType(param.type)) {
+  frame.count = 0;
+  while (frame.params.length < count) frame.params.push({ param: new Param(), shm: undefined });
+  for (let index = 0; index < count; index += 1) {
+    const entry = frame.params[index];
+    if (entry === undefined) return ERRNO.EINVAL;
+    const param = readParam(view, at + index * PARAM.size, entry.param);
+    entry.shm = undefined;
+    const { attr } = param;
+    if (!attrIsWellFormed(attr)) return ERRNO.EINVAL;
+    if (isMemrefType(attr & PARAM_ATTR_TYPE_MASK)) {
       if (param.isNullMemref) {
-        if (!device.driver.memrefNull) errno = ERRNO.EINVAL;
+        if (!device.driver.memrefNull) return ERRNO.EINVAL;
       } else {
-        shm = param.cHigh === 0 ? device.findShm(call.context, param.c) : undefined;
-        if (shm === undefined || param.aNumber + param.bNumber > shm.size) {
-          errno = ERRNO.EINVAL;
-          shm = undefined;
-        } else {
-          shm.references += 1;
-        }
+        const shm = param.cHigh === 0 ? device.findShm(call.context, param.c) : undefined;
+        if (shm === undefined || param.aNumber + param.bNumber > shm.size) return ERRNO.EINVAL;
+        shm.references += 1;
+        entry.shm = shm;
       }
     } else if (param.type !== 0 && !isValueType(param.type)) {
-      errno = ERRNO.EINVAL;
+      return ERRNO.EINVAL;
     }
-    if (errno === 0) params.push({ param, shm });
+    frame.count = index + 1;
   }
-  return { errno, params };
+  return 0;
 }
 
 /** Writes results back: a, b, c of output values and b of output references (TEE-2.2). */
-function writeParams(view: DataView, at: number, params: readonly DriverParam[]): void {
-  for (let index = 0; index < params.length; index += 1) {
-    const param = params[index]?.param;
+function writeParams(view: DataView, at: number, frame: Frame): void {
+  for (let index = 0; index < frame.count; index += 1) {
+    const param = frame.params[index]?.param;
     if (param === undefined || !isOutputType(param.type)) continue;
     writeParam(view, at + index * PARAM.size, param);
   }
 }
 
-function* dropParams(call: IoctlCall, params: readonly DriverParam[]): Task {
-  for (let index = 0; index < params.length; index += 1) {
-    const shm = params[index]?.shm;
+/** Ends a call with `status`: drops what its parameters hold and gives the frame back. */
+function endFrame(call: IoctlCall, frame: Frame, status: number): MaybeTask<number> {
+  for (let index = 0; index < frame.count; index += 1) {
+    const entry = frame.params[index];
+    const shm = entry?.shm;
+    if (entry === undefined || shm === undefined) continue;
+    if (shm.references === 1) return endFrameLater(call, frame, index, status);
+    shm.references -= 1;
+    entry.shm = undefined;
+  }
+  idleFrames.push(frame);
+  return status;
+}
+
+/** From parameter `index` on, which has the last reference of its object. */
+function* endFrameLater(
+  call: IoctlCall,
+  frame: Frame,
+  index: number,
+  status: number,
+): Task<number> {
+  for (let at = index; at < frame.count; at += 1) {
+    const shm = frame.params[at]?.shm;
     if (shm !== undefined) yield* call.context.device.driver.releaseShm(shm);
   }
+  idleFrames.push(frame);
+  return status;
 }
 
 function* openSession(call: IoctlCall): Task<number> {
@@ -134,10 +169,11 @@ function* openSession(call: IoctlCall): Task<number> {
   const login = view.getUint32(A.clntLogin, true);
   const group = view.getUint32(A.clntUuid, true);
   const client = clientUuid(login, group, call.process.credentials);
-  const { errno, params } = readParams(call, view, A.size, count);
-  if (errno !== 0 || !client.ok) {
-    yield* dropParams(call, params);
-    return -(errno === 0 && !client.ok ? client.errno : errno);
+  const frame = idleFrames.pop() ?? new Frame();
+  const errno = readParams(call, view, A.size, count, frame);
+  if (errno !== 0 || !client.ok || frame.count > MAX_USER_PARAMS) {
+    const refusal = errno === 0 && !client.ok ? client.errno : ERRNO.EINVAL;
+    return yield* ended(endFrame(call, frame, -refusal));
   }
   const { driver } = call.context.device;
   const uuid = new Uint8Array(view.buffer, view.byteOffset + A.uuid, 16).slice();
@@ -147,48 +183,55 @@ function* openSession(call: IoctlCall): Task<number> {
     login,
     cancelId: view.getUint32(A.cancelId, true),
   };
-  const fits = params.length <= MAX_USER_PARAMS;
-  const opened = fits
-    ? yield* driver.openSession(call.context, request, params, call.process)
-    : undefined;
-  if (opened !== undefined) {
-    view.setUint32(A.session, opened.session, true);
-    view.setUint32(A.ret, opened.ret, true);
-    view.setUint32(A.retOrigin, opened.origin, true);
-    writeParams(view, A.size, params);
-  }
-  yield* dropParams(call, params);
-  return opened === undefined ? -ERRNO.EINVAL : 0;
+  const params = frame.params.slice(0, frame.count);
+  const opened = yield* driver.openSession(call.context, request, params, call.process);
+  view.setUint32(A.session, opened.session, true);
+  view.setUint32(A.ret, opened.ret, true);
+  view.setUint32(A.retOrigin, opened.origin, true);
+  writeParams(view, A.size, frame);
+  return yield* ended(endFrame(call, frame, 0));
 }
 
-/** Parameters that a message of the driver has room for beside the meta ones. */
-const MAX_USER_PARAMS = 4;
+function* ended(end: MaybeTask<number>): Task<number> {
+  return typeof end === "number" ? end : yield* end;
+}
 
-function* invoke(call: IoctlCall): Task<number> {
+/** INVOKE: plain code as long as nothing has to wait, as it is most of what clients do. */
+function invoke(call: IoctlCall): MaybeTask<number> {
   const A = INVOKE_ARG;
   const view = variableBuffer(call, A.size);
   if (view === undefined) return -ERRNO.EINVAL;
   const count = view.getUint32(A.numParams, true);
   if (A.size + count * PARAM.size !== view.byteLength) return -ERRNO.EINVAL;
-  const { errno, params } = readParams(call, view, A.size, count);
+  const frame = idleFrames.pop() ?? new Frame();
+  const errno = readParams(call, view, A.size, count, frame);
   const session = view.getUint32(A.session, true);
-  const allowed = call.context.sessions.has(session) && params.length <= MAX_USER_PARAMS;
+  const allowed = call.context.sessions.has(session) && frame.count <= MAX_USER_PARAMS;
   if (errno !== 0 || !allowed) {
-    yield* dropParams(call, params);
-    return -(errno === 0 ? ERRNO.EINVAL : errno);
+    return endFrame(call, frame, -(errno === 0 ? ERRNO.EINVAL : errno));
   }
-  const result = yield* call.context.device.driver.invoke(
+  const request = {
     session,
-    view.getUint32(A.func, true),
-    view.getUint32(A.cancelId, true),
-    params,
-    call.process,
-  );
-  view.setUint32(A.ret, result.ret, true);
-  view.setUint32(A.retOrigin, result.origin, true);
-  if (result.ret !== TEEC.TEEC_ERROR_COMMUNICATION) writeParams(view, A.size, params);
-  yield* dropParams(call, params);
-  return 0;
+    func: view.getUint32(A.func, true),
+    cancelId: view.getUint32(A.cancelId, true),
+    params: frame.params,
+    count: frame.count,
+  };
+  const later = call.context.device.driver.invokeInto(request, call.process, frame.result);
+  return later === undefined ? endInvoke(call, view, frame) : invokeLater(call, view, frame, later);
+}
+
+function* invokeLater(call: IoctlCall, view: DataView, frame: Frame, later: Task): Task<number> {
+  yield* later;
+  return yield* ended(endInvoke(call, view, frame));
+}
+
+function endInvoke(call: IoctlCall, view: DataView, frame: Frame): MaybeTask<number> {
+  const { ret, origin } = frame.result;
+  view.setUint32(INVOKE_ARG.ret, ret, true);
+  view.setUint32(INVOKE_ARG.retOrigin, origin, true);
+  if (ret !== TEEC.TEEC_ERROR_COMMUNICATION) writeParams(view, INVOKE_ARG.size, frame);
+  return endFrame(call, frame, 0);
 }
 
 function* cancel(call: IoctlCall): Task<number> {

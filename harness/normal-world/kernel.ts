@@ -6,7 +6,7 @@ import {
   type Scheduler,
 } from "../machine/index.ts";
 import { PageAllocator, PageSpan } from "./pages.ts";
-import { KernelPointers, type TeeShm } from "./shm.ts";
+import { KernelPointers, POINTER_HIGH, type TeeShm } from "./shm.ts";
 import type { TeeContext } from "./tee-context.ts";
 
 export interface KernelOptions {
@@ -100,13 +100,21 @@ export class Kernel {
   }
 
   makeShm(of: Pick<TeeShm, "id" | "context" | "span" | "size" | "kind">): TeeShm {
-    return this.shmPointers.allocate((cookieHigh, cookieLow) => ({
-      ...of,
-      cookieHigh,
+    const cookieLow = this.shmPointers.take();
+    // Field by field: a spread is ten times slower, and objects are made for every temporary buffer.
+    const shm: TeeShm = {
+      id: of.id,
+      context: of.context,
+      span: of.span,
+      size: of.size,
+      kind: of.kind,
+      cookieHigh: POINTER_HIGH,
       cookieLow,
       registered: false,
       references: 1,
-    }));
+    };
+    this.shmPointers.set(cookieLow, shm);
+    return shm;
   }
 
   /** Gives the object's pages and its kernel pointer back. */

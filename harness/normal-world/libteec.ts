@@ -2,6 +2,7 @@ import { NIL_UUID, uuidOctets } from "../base/index.ts";
 import type { Task } from "../machine/index.ts";
 import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
 import {
+  BUF_DATA,
   CANCEL_ARG,
   CLOSE_SESSION_ARG,
   ERRNO,
@@ -89,6 +90,8 @@ export class TeecContext {
   readonly fd: number;
   readonly registersMemory: boolean;
   readonly memrefNull: boolean;
+  readonly #idle: Operation[] = [];
+  readonly #idlePayloads: DataView[] = [];
 
   constructor(process: Process, fd: number, caps: number) {
     this.process = process;
@@ -109,20 +112,22 @@ export class TeecContext {
   ): Task<TeecResult & { readonly session?: TeecSession }> {
     const params = options.params ?? [];
     const A = OPEN_SESSION_ARG;
-    const buffer = new Uint8Array(A.size + 4 * PARAM.size);
-    const view = new DataView(buffer.buffer);
-    buffer.set(uuidOctets(uuid), A.uuid);
-    buffer.set(uuidOctets(NIL_UUID), A.clntUuid);
+    const operation = new Operation(A.size);
+    const { view } = operation;
+    operation.bytes.set(uuidOctets(uuid), A.uuid);
+    operation.bytes.set(uuidOctets(NIL_UUID), A.clntUuid);
     if (options.group !== undefined) view.setUint32(A.clntUuid, options.group, true);
     view.setUint32(A.clntLogin, options.login ?? 0, true);
-    view.setUint32(A.numParams, 4, true);
-    const prepared = yield* this.#before(view, A.size, params);
-    if (prepared.result !== TEEC.TEEC_SUCCESS) {
-      yield* this.#after(view, A.size, [], prepared.temporary);
-      return { result: prepared.result, origin: prepared.origin };
+    view.setUint32(A.numParams, PARAMS, true);
+    const refused = yield* this.#encodeAll(operation, params);
+    if (refused !== undefined) {
+      yield* this.#releaseTemporary(operation);
+      return refused;
     }
-    const status = yield* this.#variable(TEE_IOC.OPEN_SESSION, buffer);
-    yield* this.#after(view, A.size, params, prepared.temporary);
+    const { payload } = operation;
+    const status = yield* this.process.ioctl(this.fd, TEE_IOC.OPEN_SESSION, payload, view);
+    decodeAll(operation, params);
+    yield* this.#releaseTemporary(operation);
     if (status < 0) return fromErrno(status);
     const result = view.getUint32(A.ret, true);
     const origin = view.getUint32(A.retOrigin, true);
@@ -137,22 +142,30 @@ export class TeecContext {
     params: readonly TeecParam[] = [],
   ): Task<TeecResult> {
     const A = INVOKE_ARG;
-    const buffer = new Uint8Array(A.size + 4 * PARAM.size);
-    const view = new DataView(buffer.buffer);
+    const operation = this.#idle.pop() ?? new Operation(A.size);
+    const { view } = operation;
+    operation.bytes.fill(0);
     view.setUint32(A.func, command, true);
     view.setUint32(A.session, session.id, true);
-    view.setUint32(A.numParams, 4, true);
-    const prepared = yield* this.#before(view, A.size, params);
-    let outcome: TeecResult = { result: prepared.result, origin: prepared.origin };
-    let answered = false;
-    if (prepared.result === TEEC.TEEC_SUCCESS) {
-      const status = yield* this.#variable(TEE_IOC.INVOKE, buffer);
-      answered = status >= 0;
-      outcome = answered
-        ? { result: view.getUint32(A.ret, true), origin: view.getUint32(A.retOrigin, true) }
-        : fromErrno(status);
+    view.setUint32(A.numParams, PARAMS, true);
+    let outcome = params.some(isTemporary)
+      ? yield* this.#encodeAll(operation, params)
+      : encodeRegistered(operation, params);
+    if (outcome === undefined) {
+      const { payload } = operation;
+      const status = yield* this.process.ioctl(this.fd, TEE_IOC.INVOKE, payload, view);
+      if (status < 0) {
+        outcome = fromErrno(status);
+      } else {
+        outcome = {
+          result: view.getUint32(A.ret, true),
+          origin: view.getUint32(A.retOrigin, true),
+        };
+        decodeAll(operation, params);
+      }
     }
-    yield* this.#after(view, A.size, answered ? params : [], prepared.temporary);
+    if (operation.temporary.length > 0) yield* this.#releaseTemporary(operation);
+    this.#idle.push(operation);
     return outcome;
   }
 
@@ -211,18 +224,15 @@ export class TeecContext {
     size: number,
     flags: number,
   ): Task<TeecResult & { readonly memory?: TeecMemory }> {
-    const payload = new Uint8Array(SHM_REGISTER_DATA.size);
-    const view = new DataView(payload.buffer);
-    view.setBigUint64(SHM_REGISTER_DATA.addr, BigInt(buffer.address), true);
-    const length = buffer.size === 0 ? EMPTY_BUFFER_SIZE : buffer.size;
-    view.setBigUint64(SHM_REGISTER_DATA.length, BigInt(length), true);
-    const fd = yield* this.process.ioctl(this.fd, TEE_IOC.SHM_REGISTER, payload);
-    if (fd < 0) return fromErrno(fd);
+    const view = this.#idlePayloads.pop() ?? new DataView(new ArrayBuffer(SHM_REGISTER_DATA.size));
+    putQuad(view, SHM_REGISTER_DATA.addr, buffer.address);
+    putQuad(view, SHM_REGISTER_DATA.length, size === 0 ? EMPTY_BUFFER_SIZE : size);
+    const fd = yield* this.process.ioctl(this.fd, TEE_IOC.SHM_REGISTER, view);
     const id = view.getInt32(SHM_REGISTER_DATA.id, true);
-    return {
-      ...api(TEEC.TEEC_SUCCESS),
-      memory: { buffer, size, flags, id, fd, shadow: undefined },
-    };
+    this.#idlePayloads.push(view);
+    if (fd < 0) return fromErrno(fd);
+    const memory = { buffer, size, flags, id, fd, shadow: undefined };
+    return { result: TEEC.TEEC_SUCCESS, origin: TEEC_ORIGIN.TEEC_ORIGIN_API, memory };
   }
 
   /** Without registration: memory from the driver's pool, and a copy of the caller's buffer there. */
@@ -246,51 +256,33 @@ export class TeecContext {
     };
   }
 
-  *#variable(request: number, buffer: Uint8Array): Task<number> {
-    const payload = new Uint8Array(16);
-    new DataView(payload.buffer).setUint32(8, buffer.length, true);
-    return yield* this.process.ioctl(this.fd, request, payload, buffer);
-  }
-
   /** Encodes the parameters; temporary references get memory for the length of the call. */
-  *#before(
-    view: DataView,
-    at: number,
-    params: readonly TeecParam[],
-  ): Task<TeecResult & { readonly temporary: readonly (TeecMemory | undefined)[] }> {
-    const temporary: (TeecMemory | undefined)[] = [];
+  *#encodeAll(operation: Operation, params: readonly TeecParam[]): Task<TeecResult | undefined> {
     for (let index = 0; index < params.length; index += 1) {
       const param = params[index];
       if (param === undefined) continue;
-      const place = at + index * PARAM.size;
-      let memory: TeecMemory | undefined;
+      const place = operation.params + index * PARAM.size;
+      let { memory } = param;
       if (param.isTemporary) {
-        if (param.buffer === null && param.size !== 0) {
-          return { ...api(TEEC.TEEC_ERROR_BAD_PARAMETERS), temporary };
-        }
+        if (param.buffer === null && param.size !== 0) return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
         if (param.buffer === null && this.memrefNull) {
-          putWords(view, place, param.attr, 0, 0);
-          view.setBigUint64(place + PARAM.c, MEMREF_NULL, true);
+          putWords(operation.view, place, param.attr, 0, 0);
+          operation.view.setBigUint64(place + PARAM.c, MEMREF_NULL, true);
           continue;
         }
         const made = yield* this.#temporary(param);
-        if (made.memory === undefined) return { ...made, temporary };
-        memory = made.memory;
-        temporary[index] = memory;
-      } else {
-        memory = param.memory;
+        ({ memory } = made);
+        if (memory === undefined) return { result: made.result, origin: made.origin };
+        operation.temporary.push({ index, memory });
       }
-      encode(view, place, param, memory);
+      encode(operation.view, place, param, memory);
     }
-    return { ...api(TEEC.TEEC_SUCCESS), temporary };
+    return undefined;
   }
 
   *#temporary(param: TeecParam): Task<TeecResult & { readonly memory?: TeecMemory }> {
     const { buffer, size } = param;
-    if (this.registersMemory && buffer !== null) {
-      const { address, read, write } = buffer;
-      return yield* this.#register({ address, size, read, write }, size, 3);
-    }
+    if (this.registersMemory && buffer !== null) return yield* this.#register(buffer, size, 3);
     const made = yield* this.#allocate(buffer ?? undefined, size, 3);
     if (made.memory?.shadow !== undefined && buffer !== null && param.isInput) {
       made.memory.shadow.write(buffer.read(0, size));
@@ -298,30 +290,70 @@ export class TeecContext {
     return made;
   }
 
-  /** Decodes results and ends what lived for the call. */
-  *#after(
-    view: DataView,
-    at: number,
-    params: readonly TeecParam[],
-    temporary: readonly (TeecMemory | undefined)[],
-  ): Task {
-    for (let index = 0; index < params.length; index += 1) {
-      const param = params[index];
-      if (param === undefined) continue;
-      decode(view, at + index * PARAM.size, param);
-      const shadow = temporary[index]?.shadow ?? param.memory?.shadow;
-      const target = param.isTemporary ? param.buffer : (param.memory?.buffer ?? null);
-      if (shadow !== undefined && target !== null && target !== shadow && param.isOutput) {
-        const from = param.isTemporary ? 0 : param.offset;
-        const count = Math.min(param.size, target.size - from);
-        target.write(shadow.read(from, count), from);
-      }
-    }
+  /** Ends what lived for the call. */
+  *#releaseTemporary({ temporary }: Operation): Task {
     for (let index = 0; index < temporary.length; index += 1) {
-      const memory = temporary[index];
-      if (memory !== undefined) yield* this.releaseSharedMemory(memory);
+      const entry = temporary[index];
+      if (entry !== undefined) yield* this.releaseSharedMemory(entry.memory);
     }
+    temporary.length = 0;
   }
+}
+
+/** Parameters of an operation: always four. */
+const PARAMS = 4;
+
+/** What a call into the kernel has on its stack: header and parameters, and the way to find them. */
+class Operation {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** struct tee_ioctl_buf_data. */
+  readonly payload: DataView;
+  /** Offset of the parameters. */
+  readonly params: number;
+  /** Memory that lives for the call, by parameter. */
+  readonly temporary: { readonly index: number; readonly memory: TeecMemory }[] = [];
+
+  constructor(header: number) {
+    this.params = header;
+    this.bytes = new Uint8Array(header + PARAMS * PARAM.size);
+    this.view = new DataView(this.bytes.buffer);
+    this.payload = new DataView(new ArrayBuffer(BUF_DATA.size));
+    this.payload.setUint32(BUF_DATA.bufLen, this.bytes.length, true);
+  }
+}
+
+const isTemporary = (param: TeecParam): boolean => param.isTemporary;
+
+/** Encodes parameters of which none is temporary. */
+function encodeRegistered(operation: Operation, params: readonly TeecParam[]): undefined {
+  for (let index = 0; index < params.length; index += 1) {
+    const param = params[index];
+    if (param === undefined) continue;
+    encode(operation.view, operation.params + index * PARAM.size, param, param.memory);
+  }
+}
+
+/** Takes results back. */
+function decodeAll(operation: Operation, params: readonly TeecParam[]): void {
+  for (let index = 0; index < params.length; index += 1) {
+    const param = params[index];
+    if (param === undefined || !param.isOutput) continue;
+    decode(operation.view, operation.params + index * PARAM.size, param);
+    const temporary = param.isTemporary
+      ? operation.temporary.find((entry) => entry.index === index)
+      : undefined;
+    const shadow = (temporary?.memory ?? param.memory)?.shadow;
+    const target = param.isTemporary ? param.buffer : (param.memory?.buffer ?? null);
+    if (shadow === undefined || target === null || target === shadow) continue;
+    const from = param.isTemporary ? 0 : param.offset;
+    target.write(shadow.read(from, Math.min(param.size, target.size - from)), from);
+  }
+}
+
+function putQuad(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
 }
 
 function putWords(view: DataView, at: number, attr: number, a: number, b: number): void {
@@ -356,7 +388,6 @@ function encode(
 }
 
 function decode(view: DataView, at: number, param: TeecParam): void {
-  if (!param.isOutput) return;
   if (param.isValue) {
     param.a = view.getUint32(at + PARAM.a, true);
     param.b = view.getUint32(at + PARAM.b, true);

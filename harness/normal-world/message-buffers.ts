@@ -23,6 +23,10 @@ export class MessageBuffer {
   readonly within: number;
   readonly hasRpcArg: boolean;
   readonly #kernel: Kernel;
+  readonly #length: number;
+  #message: MessageView | undefined;
+  /** The page that `#message` is a view of. */
+  #of: Uint8Array | undefined;
 
   constructor(kernel: Kernel, shm: TeeShm, fid: number, offset: number) {
     this.#kernel = kernel;
@@ -33,32 +37,32 @@ export class MessageBuffer {
     this.page = shm.span.pages[Math.floor(position / PAGE_SIZE)] ?? (0 as Ipa);
     this.within = position % PAGE_SIZE;
     this.hasRpcArg = fid !== OPTEE_SMC.CALL_WITH_ARG;
+    this.#length = this.hasRpcArg ? SLOT_SIZE : MESSAGE_SIZE;
   }
 
   /** The message as it is now; valid until the next SMC. */
   message(): MessageView {
-    return this.#view(this.within, MESSAGE_SIZE);
+    const bytes = this.#bytes();
+    if (this.#message === undefined || this.#of !== bytes) {
+      this.#of = bytes;
+      this.#message = new MessageView(bytes, this.within, MESSAGE_SIZE);
+    }
+    return this.#message;
   }
 
   /** The RPC argument, which follows a message of `params` parameters. */
   rpcArg(params: number): MessageView {
-    return this.#view(this.within + messageSize(params), RPC_ARG_SIZE);
+    return new MessageView(this.#bytes(), this.within + messageSize(params), RPC_ARG_SIZE);
   }
 
   /** Reports the message and what follows as written. */
   written(): void {
-    const length = this.hasRpcArg ? SLOT_SIZE : MESSAGE_SIZE;
-    this.#kernel.conduit.memory.dirty((this.page + this.within) as Ipa, length);
+    this.#kernel.conduit.memory.dirty((this.page + this.within) as Ipa, this.#length);
   }
 
   clear(): void {
-    const length = this.hasRpcArg ? SLOT_SIZE : MESSAGE_SIZE;
-    this.#bytes().fill(0, this.within, this.within + length);
+    this.#bytes().fill(0, this.within, this.within + this.#length);
     this.written();
-  }
-
-  #view(at: number, length: number): MessageView {
-    return new MessageView(this.#bytes(), at, length);
   }
 
   #bytes(): Uint8Array {
@@ -83,12 +87,16 @@ export class MessageBuffers {
     this.#make = make;
   }
 
-  *take(): Task<MessageBuffer | undefined> {
+  /** A free buffer of the cache, cleared; undefined when `take` has to make one. */
+  takeFree(): MessageBuffer | undefined {
     const free = this.#free.pop();
-    if (free !== undefined) {
-      free.clear();
-      return free;
-    }
+    free?.clear();
+    return free;
+  }
+
+  *take(): Task<MessageBuffer | undefined> {
+    const free = this.takeFree();
+    if (free !== undefined) return free;
     const shm = yield* this.#make();
     if (shm === undefined) return undefined;
     this.entries.push(shm);

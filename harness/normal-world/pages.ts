@@ -5,12 +5,17 @@ import { TargetCrashError } from "../base/index.ts";
 export class PageAllocator {
   readonly #memory: GuestMemory;
   #free: Ipa[] = [];
-  readonly #references = new Map<Ipa, number>();
+  readonly #base: number;
+  /** References by page number from the base; an array, as every temporary buffer holds its pages. */
+  readonly #references: Int32Array;
+  #used = 0;
 
   /** The free list is kept in an order that makes most buffers physically scattered. */
   constructor(conduit: Conduit) {
     this.#memory = conduit.memory;
     const count = conduit.ram.size / PAGE_SIZE;
+    this.#base = conduit.ram.base;
+    this.#references = new Int32Array(count);
     const stride = strideFor(count);
     for (let index = 0; index < count; index += 1) {
       this.#free.push((conduit.ram.base + ((index * stride) % count) * PAGE_SIZE) as Ipa);
@@ -23,18 +28,22 @@ export class PageAllocator {
   }
 
   get usedPages(): number {
-    return this.#references.size;
+    return this.#used;
   }
 
   /** `count` zeroed pages, or undefined when there are not so many. */
   allocate(count: number): Ipa[] | undefined {
     if (count > this.#free.length) return undefined;
-    const pages = this.#free.splice(this.#free.length - count, count).toReversed();
-    for (const page of pages) {
+    const pages: Ipa[] = [];
+    for (let index = 0; index < count; index += 1) {
+      const page = this.#free.pop();
+      if (page === undefined) break;
       this.#memory.page(page)?.fill(0);
       this.#memory.dirty(page, PAGE_SIZE);
-      this.#references.set(page, 1);
+      this.#references[(page - this.#base) / PAGE_SIZE] = 1;
+      pages.push(page);
     }
+    this.#used += pages.length;
     return pages;
   }
 
@@ -68,19 +77,27 @@ export class PageAllocator {
     this.#free.push(page);
   }
 
+  /** Adds one reference to each of pages that were allocated. */
   hold(pages: readonly Ipa[]): void {
-    for (const page of pages) this.#references.set(page, (this.#references.get(page) ?? 0) + 1);
+    const references = this.#references;
+    for (let index = 0; index < pages.length; index += 1) {
+      const number = ((pages[index] ?? 0) - this.#base) / PAGE_SIZE;
+      references[number] = (references[number] ?? 0) + 1;
+    }
   }
 
   /** Drops one reference of each; pages without any are free again. */
   drop(pages: readonly Ipa[]): void {
-    for (const page of pages) {
-      const left = (this.#references.get(page) ?? 0) - 1;
-      if (left > 0) {
-        this.#references.set(page, left);
-      } else if (this.#references.delete(page)) {
-        this.#free.push(page);
-      }
+    const references = this.#references;
+    for (let index = 0; index < pages.length; index += 1) {
+      const page = pages[index] as Ipa;
+      const number = (page - this.#base) / PAGE_SIZE;
+      const held = references[number] ?? 0;
+      if (held === 0) continue;
+      references[number] = held - 1;
+      if (held > 1) continue;
+      this.#used -= 1;
+      this.#free.push(page);
     }
   }
 }

@@ -2,11 +2,15 @@ import { type Task, WaitQueue } from "../machine/index.ts";
 import { type Credentials, ERRNO } from "../tee-uapi/index.ts";
 import { teeIoctl } from "./ioctl.ts";
 import type { Kernel } from "./kernel.ts";
+import { NumberTable } from "./number-table.ts";
 import type { TeeShm } from "./shm.ts";
 import type { Caller } from "./supplicant-queue.ts";
 import type { TeeContext } from "./tee-context.ts";
 import type { TeeDevice } from "./tee-device.ts";
 import { type UserBuffer, UserMemory } from "./user-memory.ts";
+
+/** The first descriptor after standard input, output and error. */
+const FIRST_FD = 3;
 
 /** An open file: a TEE context, or a shared-memory object. */
 export type OpenFile =
@@ -43,7 +47,7 @@ export class Process implements Caller {
   #exited = false;
   #systemCalls = 0;
   readonly #devices: ReadonlyMap<string, TeeDevice>;
-  readonly #files = new Map<number, OpenFile>();
+  readonly #files = new NumberTable<OpenFile>(FIRST_FD);
 
   constructor(options: ProcessOptions) {
     this.name = options.name;
@@ -83,11 +87,10 @@ export class Process implements Caller {
 
   *close(fd: number): Task<number> {
     this.#checkAlive();
-    const file = this.#files.get(fd);
+    const file = this.#files.delete(fd);
     if (file === undefined) return -ERRNO.EBADF;
-    this.#files.delete(fd);
     this.#systemCalls += 1;
-    yield* this.#put(file);
+    if (!dropped(file)) yield* this.#putLast(file);
     this.#leave();
     return 0;
   }
@@ -102,12 +105,17 @@ export class Process implements Caller {
   }
 
   /**
-   * `payload` is what the request's pointer points at. For requests whose payload names a buffer,
+   * `payload` is what the request's pointer points at; a DataView saves making one. For requests whose payload names a buffer,
    * `buffer` is that buffer, and its length has to be the payload's buf_len. Gives what Linux's ioctl
    * gives: 0, a file descriptor, or a negative errno. Throws ProcessKilled when the process is killed
    * meanwhile, after the kernel has done its part.
    */
-  *ioctl(fd: number, request: number, payload: Uint8Array, buffer?: Uint8Array): Task<number> {
+  *ioctl(
+    fd: number,
+    request: number,
+    payload: Uint8Array | DataView,
+    buffer?: Uint8Array | DataView,
+  ): Task<number> {
     this.#checkAlive();
     const file = this.#files.get(fd);
     if (file === undefined) return -ERRNO.EBADF;
@@ -115,8 +123,9 @@ export class Process implements Caller {
     // The file stays while the call is under way, whoever closes the descriptor meanwhile.
     file.references += 1;
     this.#systemCalls += 1;
-    const result = yield* teeIoctl(this, file.context, request, payload, buffer);
-    yield* this.#put(file);
+    const answer = teeIoctl(this, file.context, request, payload, buffer);
+    const result = typeof answer === "number" ? answer : yield* answer;
+    if (!dropped(file)) yield* this.#putLast(file);
     this.#leave();
     return result;
   }
@@ -146,10 +155,7 @@ export class Process implements Caller {
 
   /** The lowest free descriptor from 3. */
   install(file: OpenFile): number {
-    let fd = 3;
-    while (this.#files.has(fd)) fd += 1;
-    this.#files.set(fd, file);
-    return fd;
+    return this.#files.add(file);
   }
 
   /**
@@ -177,9 +183,9 @@ export class Process implements Caller {
   *#exit(): Task {
     while (this.#systemCalls > 0) yield this.#idle;
     for (const buffer of Array.from(this.#mapped.keys())) yield* this.#unmap(buffer);
-    for (const [fd, file] of Array.from(this.#files)) {
+    for (const [fd, file] of this.#files.entries()) {
       this.#files.delete(fd);
-      yield* this.#put(file);
+      if (!dropped(file)) yield* this.#putLast(file);
     }
     this.memory.close();
     this.#exited = true;
@@ -208,12 +214,16 @@ export class Process implements Caller {
 
   readonly #mapped = new Map<UserBuffer, TeeShm>();
 
-  *#put(file: OpenFile): Task {
-    file.references -= 1;
-    if (file.references > 0) return;
+  *#putLast(file: OpenFile): Task {
     if (file.kind === "tee") yield* file.context.device.putContext(file.context);
     else yield* file.shm.context?.device.driver.releaseShm(file.shm) ?? nothing();
   }
+}
+
+/** Drops a reference of an open file; false when it was the last. */
+function dropped(file: OpenFile): boolean {
+  file.references -= 1;
+  return file.references > 0;
 }
 
 function* nothing(): Task {

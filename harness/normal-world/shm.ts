@@ -21,39 +21,54 @@ export interface TeeShm {
   references: number;
 }
 
+/** Drops a reference that is not the last; false, with none left, when its memory has to go. */
+export function dropReference(shm: TeeShm): boolean {
+  shm.references -= 1;
+  return shm.references > 0;
+}
+
 /** Upper half of a kernel pointer to the linear map. */
-const POINTER_HIGH = 0xffff_0000;
+export const POINTER_HIGH = 0xffff_0000;
+const POINTER_BASE = 0x0180_0000;
 const POINTER_STEP = 0x100;
 
 /** Kernel pointers: addresses of freed objects are handed out again, the latest first. */
 export class KernelPointers<T> {
-  readonly #objects = new Map<number, T>();
+  /** By (pointer - base) / step: a plain array, as objects come and go with every temporary buffer. */
+  readonly #objects: (T | undefined)[] = [];
   readonly #reusable: number[] = [];
-  #next = 0x0180_0000;
+  #size = 0;
 
   get size(): number {
-    return this.#objects.size;
+    return this.#size;
   }
 
-  allocate(make: (high: number, low: number) => T): T {
-    let low = this.#reusable.pop();
-    if (low === undefined) {
-      low = this.#next;
-      this.#next += POINTER_STEP;
-    }
-    const object = make(POINTER_HIGH, low);
-    this.#objects.set(low, object);
-    return object;
+  /** Takes an address, of which the lower half is given; `set` follows. */
+  take(): number {
+    return (
+      this.#reusable.pop() ?? POINTER_BASE + (this.#objects.push(undefined) - 1) * POINTER_STEP
+    );
+  }
+
+  set(low: number, object: T): void {
+    this.#objects[slotOf(low)] = object;
+    this.#size += 1;
   }
 
   find(high: number, low: number): T | undefined {
-    return high === POINTER_HIGH ? this.#objects.get(low) : undefined;
+    return high === POINTER_HIGH ? this.#objects[slotOf(low)] : undefined;
   }
 
   free(low: number): void {
-    if (this.#objects.delete(low)) this.#reusable.push(low);
+    if (this.#objects[slotOf(low)] === undefined) return;
+    this.#objects[slotOf(low)] = undefined;
+    this.#size -= 1;
+    this.#reusable.push(low);
   }
 }
+
+/** Negative or a fraction, which no array has, for what is not an object's address. */
+const slotOf = (low: number): number => (low - POINTER_BASE) / POINTER_STEP;
 
 /** The first byte's address, where the object is one contiguous range. */
 export const shmAddress = (shm: TeeShm): Ipa => ((shm.span.pages[0] ?? 0) + shm.span.offset) as Ipa;

@@ -22,15 +22,14 @@ export interface Caller {
   readonly supplicantNoWait: boolean;
 }
 
-/** A client inside the kernel. */
-export const kernelCaller = (): Caller => ({
-  killed: false,
-  waitsOn: new Set(),
-  supplicantNoWait: true,
-});
+/** A client inside the kernel, which no signal reaches. */
+const KERNEL: Caller = { killed: false, waitsOn: new Set(), supplicantNoWait: true };
+const RELEASE: Caller = { ...KERNEL, supplicantNoWait: false };
+
+export const kernelCaller = (): Caller => KERNEL;
 
 /** Whoever drops the last reference of a context: no signal reaches it any more. */
-export const releaseCaller = (): Caller => ({ ...kernelCaller(), supplicantNoWait: false });
+export const releaseCaller = (): Caller => RELEASE;
 
 export interface SupplicantRequest {
   readonly func: number;

@@ -2,6 +2,7 @@ import { type SpawnedTask, type Task, WaitQueue } from "../machine/index.ts";
 import { TEE_GEN_CAP } from "../tee-uapi/index.ts";
 import { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 import type { OpteeDriver } from "./driver.ts";
+import { NumberTable } from "./number-table.ts";
 import type { TeeShm } from "./shm.ts";
 import { releaseCaller } from "./supplicant-queue.ts";
 import { TeeContext } from "./tee-context.ts";
@@ -12,8 +13,8 @@ export class TeeDevice {
   readonly privileged: boolean;
   /** Woken whenever a context has been released. */
   readonly released = new WaitQueue("release of a TEE context");
-  readonly #shms = new Map<number, TeeShm>();
-  readonly #ids = new Set<number>();
+  /** By id; a taken id without an object has `null`. */
+  readonly #shms = new NumberTable<TeeShm | null>(1);
   #scan: SpawnedTask | undefined;
   #contexts = 0;
 
@@ -38,7 +39,7 @@ export class TeeDevice {
 
   /** Shared-memory objects that exist, by id. */
   get shmIds(): readonly number[] {
-    return [...this.#shms.keys()];
+    return this.#shms.entries().flatMap(([id, shm]) => (shm === null ? [] : [id]));
   }
 
   /** Contexts that have not been released. */
@@ -82,14 +83,10 @@ export class TeeDevice {
 
   /** Takes the lowest free id from 1 (TEE-3.3.1); `addShm` or `freeShmId` follows. */
   takeShmId(): number {
-    let id = 1;
-    while (this.#ids.has(id)) id += 1;
-    this.#ids.add(id);
-    return id;
+    return this.#shms.add(null);
   }
 
   freeShmId(id: number): void {
-    this.#ids.delete(id);
     this.#shms.delete(id);
   }
 
@@ -100,7 +97,7 @@ export class TeeDevice {
 
   /** An object by id, usable only in the context that made it. */
   findShm(context: TeeContext, id: number): TeeShm | undefined {
-    const shm = this.#shms.get(id);
+    const shm = this.#shms.get(id) ?? undefined;
     return shm?.context === context ? shm : undefined;
   }
 }
