@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import * as fc from "fast-check";
 
-import { DeadlockError, Scheduler, sleep, type Task, WaitQueue } from "./scheduler.ts";
+import { DeadlockError, Scheduler, sleep, type Task, TaskGroup, WaitQueue } from "./scheduler.ts";
 
 function* worker(log: string[], name: string, turns: number): Task<number> {
   for (let turn = 0; turn < turns; turn += 1) {
@@ -145,4 +145,54 @@ test("tasks that keep each other busy for ever are reported, not run for ever", 
   const scheduler = new Scheduler(1);
   scheduler.spawn("ping", busy());
   expect(() => scheduler.run("pong", busy())).toThrow(/without time passing, by .*p[io]ng/);
+});
+
+test("a group stops where it is: no finally block, no timer, nothing that a member started", () => {
+  const scheduler = new Scheduler(1);
+  const seen: string[] = [];
+  function* child(): Task {
+    yield* sleep(10);
+    seen.push("child ran on");
+  }
+  function* member(): Task {
+    try {
+      scheduler.spawn("child", child());
+      yield* sleep(1);
+    } finally {
+      seen.push("finally");
+    }
+  }
+  const group = new TaskGroup("vm");
+  const task = scheduler.spawn("member", member(), group);
+  const outside = scheduler.spawn("outside", child());
+  scheduler.runUntil(() => group.tasks.size === 2);
+  group.stop(new Error("gone"));
+  scheduler.runUntilIdle();
+  expect(seen).toEqual(["child ran on"]);
+  expect(outside.finished).toBe(true);
+  expect(() => task.result()).toThrow("gone");
+  expect(group.tasks.size).toBe(0);
+});
+
+test("a task that stops its own group ends at its next suspension and is never resumed", () => {
+  const scheduler = new Scheduler(1);
+  const group = new TaskGroup("vm");
+  let resumed = false;
+  function* member(): Task {
+    group.stop(new Error("gone"));
+    yield null;
+    resumed = true;
+  }
+  const task = scheduler.spawn("member", member(), group);
+  function* waiter(): Task<string> {
+    try {
+      yield* task.join();
+      return "joined";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+  expect(scheduler.run("waiter", waiter())).toBe("gone");
+  scheduler.runUntilIdle();
+  expect(resumed).toBe(false);
 });

@@ -54,11 +54,34 @@ type State<T> =
   | { readonly at: "done"; readonly value: T }
   | { readonly at: "failed"; readonly error: unknown };
 
+/**
+ * Tasks that stop together: all that runs on the vCPUs of one VM. A task that a member spawns is a
+ * member as well.
+ */
+export class TaskGroup {
+  readonly name: string;
+  readonly tasks = new Set<SpawnedTask>();
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /**
+   * Stops every task where it is, as the end of a vCPU does: no `finally` block runs and nothing of
+   * the task ever runs again. Who joins one of them gets `reason` thrown.
+   */
+  stop(reason: unknown): void {
+    for (const task of this.tasks) task.abandon(reason);
+    this.tasks.clear();
+  }
+}
+
 /** A task under a scheduler's care. */
 export class SpawnedTask<T = unknown> {
   readonly name: string;
   readonly scheduler: Scheduler;
   readonly ended: WaitQueue;
+  readonly group: TaskGroup | undefined;
   state: State<T> = { at: "ready" };
   queue: WaitQueue | undefined;
   wake: Wake = "woken";
@@ -66,10 +89,12 @@ export class SpawnedTask<T = unknown> {
   waitNumber = 0;
   readonly #body: Task<T>;
 
-  constructor(scheduler: Scheduler, name: string, body: Task<T>) {
+  constructor(scheduler: Scheduler, name: string, body: Task<T>, group?: TaskGroup) {
     this.scheduler = scheduler;
     this.name = name;
     this.#body = body;
+    this.group = group;
+    group?.tasks.add(this);
     this.ended = new WaitQueue(`end of ${name}`);
   }
 
@@ -81,12 +106,14 @@ export class SpawnedTask<T = unknown> {
   step(): Suspension | undefined {
     try {
       const result = this.#body.next(this.wake);
+      // Abandoned by what it did itself: it has ended, wherever it got to.
+      if (this.finished) return undefined;
       if (result.done !== true) return result.value;
       this.state = { at: "done", value: result.value };
     } catch (error) {
-      this.state = { at: "failed", error };
+      if (!this.finished) this.state = { at: "failed", error };
     }
-    this.ended.wakeAll();
+    this.#end();
     return undefined;
   }
 
@@ -102,6 +129,19 @@ export class SpawnedTask<T = unknown> {
     }
     this.#body.return(undefined as T);
     this.state = { at: "failed", error: reason };
+    this.#end();
+  }
+
+  /** Ends the task where it is: nothing of it runs any more, `finally` blocks included. */
+  abandon(reason: unknown): void {
+    if (this.finished) return;
+    this.scheduler.forget(this);
+    this.state = { at: "failed", error: reason };
+    this.#end();
+  }
+
+  #end(): void {
+    this.group?.tasks.delete(this);
     this.ended.wakeAll();
   }
 
@@ -159,6 +199,7 @@ export class Scheduler {
   readonly #ready: SpawnedTask[] = [];
   readonly #tasks = new Set<SpawnedTask>();
   #timers: Timer[] = [];
+  #running: SpawnedTask | undefined;
   #nowMs = 0;
   #order = 0;
   #steps = 0;
@@ -179,16 +220,17 @@ export class Scheduler {
     this.#steps = 0;
   }
 
-  spawn<T>(name: string, body: Task<T>): SpawnedTask<T> {
-    const task = new SpawnedTask<T>(this, name, body);
+  /** Starts a task, in `group` or else in the group of the task that runs now. */
+  spawn<T>(name: string, body: Task<T>, group = this.#running?.group): SpawnedTask<T> {
+    const task = new SpawnedTask<T>(this, name, body, group);
     this.#tasks.add(task);
     this.#ready.push(task);
     return task;
   }
 
   /** Spawns `body` and runs everything until it has ended. Throws what it throws, or DeadlockError. */
-  run<T>(name: string, body: Task<T>): T {
-    const task = this.spawn(name, body);
+  run<T>(name: string, body: Task<T>, group?: TaskGroup): T {
+    const task = this.spawn(name, body, group);
     this.runUntil(() => task.finished);
     return task.result();
   }
@@ -240,7 +282,10 @@ export class Scheduler {
     const count = this.#ready.length;
     const [task] = this.#ready.splice(count === 1 ? 0 : this.#random.below(count), 1);
     if (task === undefined) return false;
+    const outer = this.#running;
+    this.#running = task;
     const suspension = task.step();
+    this.#running = outer;
     if (suspension === undefined) this.#tasks.delete(task);
     else if (suspension === null) this.resumeLater(task, "woken");
     else this.#sleep(task, suspension);

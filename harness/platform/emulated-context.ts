@@ -1,5 +1,12 @@
 import { TargetCrashError } from "../base/index.ts";
-import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
+import {
+  type Conduit,
+  type Registers,
+  type Scheduler,
+  type SpawnedTask,
+  type Task,
+  TaskGroup,
+} from "../machine/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/index.ts";
 import { resultName } from "../optee-abi/index.ts";
@@ -64,8 +71,8 @@ export class EmulatedContext implements ScenarioContext {
     });
   }
 
-  execute<T>(body: Task<T>): T {
-    return this.scheduler.run("scenario", body);
+  execute<T>(body: Task<T>, group?: TaskGroup): T {
+    return this.scheduler.run("scenario", body, group);
   }
 
   observe(listener: (seen: SmcObservation) => void): void {
@@ -97,6 +104,7 @@ class EmulatedGuest implements Guest {
   readonly kernel: Linux;
   readonly #context: EmulatedContext;
   readonly vm: Vm | undefined;
+  readonly #tasks: TaskGroup;
   #booted = false;
 
   constructor(context: EmulatedContext, index: number, kernel: Linux, vm: Vm | undefined) {
@@ -104,6 +112,7 @@ class EmulatedGuest implements Guest {
     this.index = index;
     this.kernel = kernel;
     this.vm = vm;
+    this.#tasks = new TaskGroup(kernel.name);
   }
 
   get conduit(): Conduit {
@@ -113,7 +122,7 @@ class EmulatedGuest implements Guest {
   get linux(): Linux {
     if (!this.#booted) {
       this.#booted = true;
-      const status = this.#context.execute(this.kernel.boot());
+      const status = this.#context.execute(this.kernel.boot(), this.#tasks);
       if (status < 0) {
         throw new TargetCrashError(`the OP-TEE driver of ${this.kernel.name} does not start`, {
           expected: "a probe and a supplicant that succeed",
@@ -124,8 +133,13 @@ class EmulatedGuest implements Guest {
     return this.kernel;
   }
 
+  spawn<T>(name: string, body: Task<T>): SpawnedTask<T> {
+    return this.#context.scheduler.spawn(`${this.kernel.name} ${name}`, body, this.#tasks);
+  }
+
   destroy(): void {
     if (this.vm === undefined) throw new Skipped("only a VM can be destroyed");
+    this.#tasks.stop(new Error(`${this.kernel.name} is gone`));
     this.vm.destroy();
   }
 }

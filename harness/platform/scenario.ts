@@ -1,4 +1,4 @@
-import type { Conduit, Registers, Scheduler, Task } from "../machine/index.ts";
+import type { Conduit, Registers, Scheduler, SpawnedTask, Task } from "../machine/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { Linux, TeecContext } from "../normal-world/index.ts";
 import type { Data } from "./target.ts";
@@ -22,6 +22,8 @@ export interface Guest {
   readonly linux: Linux;
   /** The VM behind it, for what a hypervisor can do to it; undefined on the other conduits. */
   readonly vm: Vm | undefined;
+  /** Starts a task on its vCPUs, which ends with the VM where it is. */
+  spawn<T>(name: string, body: Task<T>): SpawnedTask<T>;
   /** Ends a VM: vCPUs stop, the mediator tears it down. Throws Skipped where that cannot be done. */
   destroy(): void;
 }

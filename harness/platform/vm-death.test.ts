@@ -1,0 +1,146 @@
+import { expect, jest, test } from "@jest/globals";
+import { budget } from "../base/index.ts";
+import type { SpawnedTask, Task } from "../machine/index.ts";
+import type { GuestUsage, RuleSetName } from "../mediator/index.ts";
+import { TEEC_PARAM, type TeecContext, TeecParam } from "../normal-world/index.ts";
+import { CRYPT_CMD, CRYPT_UUID, INVOKE_TESTS_UUID } from "../secure-world/index.ts";
+import { createEmulated, EmulatedContext, EMULATED_MAP, type EmulatedPlatform } from "./index.ts";
+
+jest.setTimeout(300_000);
+
+const CLIENTS = 3;
+
+/** A client whose answers depend on `salt` alone: registered and temporary memory, a TA to load. */
+function* client(tee: TeecContext, salt: number): Task<string> {
+  const opened = yield* tee.openSession(CRYPT_UUID);
+  const pseudo = yield* tee.openSession(INVOKE_TESTS_UUID);
+  if (opened.session === undefined || pseudo.session === undefined) return "no session";
+  const input = tee.process.memory.allocate(6000, salt);
+  if (input === undefined) return "no memory";
+  input.write(new Uint8Array(6000).fill(salt));
+  const { memory } = yield* tee.registerSharedMemory(input, 1);
+  const output = yield* tee.allocateSharedMemory(32, 2);
+  if (memory === undefined || output.memory === undefined) return "no shared memory";
+  yield* tee.invokeCommand(opened.session, CRYPT_CMD.SHA256, [
+    TeecParam.whole(memory),
+    TeecParam.whole(output.memory),
+  ]);
+  const temporary = tee.process.memory.allocate(9000, 4000);
+  if (temporary === undefined) return "no memory";
+  temporary.write(new Uint8Array(9000).fill(salt));
+  const memref = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, temporary);
+  yield* tee.invokeCommand(pseudo.session, 1, [memref]);
+  yield* tee.closeSession(opened.session);
+  const hash = Buffer.from(output.memory.buffer.read(0, 32)).toString("hex");
+  return `${hash} ${temporary.read(0, 1)[0]}`;
+}
+
+interface World {
+  readonly platform: EmulatedPlatform;
+  readonly context: EmulatedContext;
+  /** By guest: its clients. */
+  readonly clients: readonly SpawnedTask<string>[][];
+}
+
+/** Two VMs that are up, with clients which have not run yet. */
+function start(seed: number, rules: RuleSetName): World {
+  const platform = createEmulated({ conduit: "vm", seed, rules, vms: 2, interrupts: 300 });
+  const context = new EmulatedContext(platform);
+  const tees = [0, 1].map((guest) => Array.from({ length: CLIENTS }, () => context.client(guest)));
+  const clients = tees.map((all, guest) =>
+    all.map((tee, index) => context.guest(guest).spawn("client", client(tee, 10 * guest + index))),
+  );
+  return { platform, context, clients };
+}
+
+/** Runs at most `turns` turns of the scheduler; how many there were. */
+function runTurns({ context, clients }: World, turns: number): number {
+  let turn = -1;
+  context.scheduler.runUntil(
+    () => (turn += 1) >= turns || clients.flat().every(({ finished }) => finished),
+  );
+  return turn;
+}
+
+const finish = ({ context }: World, tasks: readonly SpawnedTask<string>[]): string[] => {
+  context.scheduler.runUntil(() => tasks.every(({ finished }) => finished));
+  return tasks.map((task) => task.result());
+};
+
+/** Frames of the guest windows that still belong to `owner`. */
+function framesOf({ mediator }: EmulatedPlatform, owner: number): number {
+  const { base, size } = EMULATED_MAP.guestRam;
+  let count = 0;
+  for (let frame = base / 4096; frame < (base + size) / 4096; frame += 1) {
+    if (mediator?.frames.owner(frame) === owner) count += 1;
+  }
+  return count;
+}
+
+test.each(["strict", "xen", "kvm"] as const)(
+  "MED-160, MED-165, SMC-8.3: under %s a VM that dies at any step leaves nothing on either side",
+  (rules) => {
+    const calm = start(1, rules);
+    const expected = calm.clients.map((tasks) => finish(calm, tasks));
+    const { secureWorld } = calm.platform;
+    const partitions = secureWorld.partitions.all.length;
+    const steps = runTurns(start(1, rules), Infinity);
+    expect(steps).toBeGreaterThan(150);
+
+    // What the VM had when it died, over all deaths: each kind must have been there.
+    const had = { suspended: 0, buffers: 0, registeredAtSecureWorld: 0, sessions: 0, pinned: 0 };
+    const stride = budget(rules === "strict" ? 4 : 16, 1);
+    for (let step = 0; step <= steps; step += stride) {
+      const world = start(1, rules);
+      runTurns(world, step);
+      const { platform, context } = world;
+      const { vm } = context.guest(0);
+      const { mediator } = platform;
+      if (vm === undefined || mediator === undefined) throw new Error("no VM");
+      const { owner } = vm.space;
+      const before = vm.usage as GuestUsage;
+      const mine = platform.secureWorld.partitions.select(vm.clientId);
+      had.suspended += before.suspended;
+      had.buffers += before.buffers;
+      had.registeredAtSecureWorld += mine?.registered.count ?? 0;
+      had.sessions += mine?.sessions.length ?? 0;
+      had.pinned += mediator.frames.records(owner).length;
+      const free = platform.secureWorld.partitions.freeRam;
+
+      context.guest(0).destroy();
+
+      expect(mediator.vms).toHaveLength(1);
+      expect(mediator.frames.records(owner)).toEqual([]);
+      expect(vm.usage).toBeUndefined();
+      expect([...vm.space.stage2.pages()]).toEqual([]);
+      expect(platform.secureWorld.partitions.select(vm.clientId)).toBeUndefined();
+      expect(platform.secureWorld.partitions.all).toHaveLength(partitions - 1);
+      expect(platform.secureWorld.partitions.freeRam).toBeGreaterThan(free);
+
+      expect(finish(world, world.clients[1] ?? [])).toEqual(expected[1]);
+      context.guest(1).destroy();
+      expect([mediator.heapPages, mediator.frames.pinnedFrames()]).toEqual([0, 0]);
+      if (step % (stride * 8) === 0) expect(framesOf(platform, owner)).toBe(0);
+    }
+    for (const count of Object.values(had)) expect(count).toBeGreaterThan(0);
+  },
+);
+
+/** Every SMC at the conduits and at the port of one run, with the registers. */
+function traceOf(seed: number): string[] {
+  const world = start(seed, "strict");
+  const trace: string[] = [];
+  world.context.observe(({ where, phase, guest, registers }) => {
+    trace.push(`${where} ${phase} ${guest ?? "-"} ${registers.toArray().join(" ")}`);
+  });
+  finish(world, world.clients.flat());
+  return trace;
+}
+
+test("one seed gives one trace, register by register; other seeds interleave otherwise", () => {
+  const traces = [1, 1, 2, 3].map(traceOf);
+  expect(traces[0]?.length).toBeGreaterThan(500);
+  expect(traces[1]).toEqual(traces[0]);
+  const order = traces.map((trace) => trace.map((line) => line.slice(0, 15)).join());
+  expect(new Set(order).size).toBe(3);
+});
