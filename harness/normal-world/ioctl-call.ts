@@ -8,6 +8,8 @@ export interface IoctlCall {
   readonly context: TeeContext;
   readonly view: DataView;
   readonly buffer: Uint8Array | DataView | undefined;
+  /** Whether results can be copied into `buffer`. */
+  readonly writable: boolean;
 }
 
 /** The buffer of a variable structure when its length is right (TEE-2.1.1). */

@@ -1,4 +1,4 @@
-import { type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
+import type { MaybeTask, Task } from "../machine/index.ts";
 import { TEEC } from "../optee-abi/index.ts";
 import { uuidOctets } from "../base/index.ts";
 import {
@@ -11,14 +11,13 @@ import {
   ioctlPayloadSize,
   isMemrefType,
   isOutputType,
+  isUserBufferType,
   isValueType,
   OPEN_SESSION_ARG,
   Param,
   PARAM,
   PARAM_ATTR_TYPE_MASK,
   readParam,
-  SHM_ALLOC_DATA,
-  SHM_REGISTER_DATA,
   TEE_IMPL_ID,
   TEE_IOC,
   TEE_OPTEE_CAP_TZ,
@@ -26,8 +25,10 @@ import {
   writeParam,
 } from "../tee-uapi/index.ts";
 import { type IoctlCall, variableBuffer, viewOf } from "./ioctl-call.ts";
+import { MAX_MESSAGE_PARAMS } from "./message-buffers.ts";
 import type { Process } from "./process.ts";
 import type { TeeShm } from "./shm.ts";
+import { shmAlloc, shmRegister } from "./shm-ioctl.ts";
 import { supplicantRecv, supplicantSend } from "./supplicant-ioctl.ts";
 import type { TeeContext } from "./tee-context.ts";
 
@@ -40,11 +41,12 @@ export function teeIoctl(
   request: number,
   payload: Uint8Array | DataView,
   buffer: Uint8Array | DataView | undefined,
+  writable = true,
 ): MaybeTask<number> {
   if (!REQUESTS.has(request)) return -ERRNO.EINVAL;
   if (payload.byteLength < ioctlPayloadSize(request)) return -ERRNO.EFAULT;
   const view = viewOf(payload);
-  const call: IoctlCall = { process, context, view, buffer };
+  const call: IoctlCall = { process, context, view, buffer, writable };
   const { privileged } = context.device;
   switch (request) {
     case TEE_IOC.VERSION:
@@ -74,8 +76,10 @@ export function teeIoctl(
   }
 }
 
-/** Parameters that a message of the driver has room for beside the meta ones. */
-const MAX_USER_PARAMS = 4;
+/** Parameters that the driver puts before those of OPEN_SESSION. */
+const META_PARAMS = 2;
+/** End of user space with 48-bit addresses. */
+const TASK_SIZE = 2 ** 48;
 
 /** Parameters of one call and its result; used again, so that a call makes no objects. */
 class Frame {
@@ -115,7 +119,9 @@ function readParams(
         entry.shm = shm;
       }
     } else if (param.type !== 0 && !isValueType(param.type)) {
-      return ERRNO.EINVAL;
+      // Buffers without sharing and object references are for other drivers than OP-TEE's.
+      const beyond = isUserBufferType(param.type) && param.aNumber + param.bNumber > TASK_SIZE;
+      return beyond ? ERRNO.EFAULT : ERRNO.EINVAL;
     }
     frame.count = index + 1;
   }
@@ -171,8 +177,9 @@ function* openSession(call: IoctlCall): Task<number> {
   const client = clientUuid(login, group, call.process.credentials);
   const frame = idleFrames.pop() ?? new Frame();
   const errno = readParams(call, view, A.size, count, frame);
-  if (errno !== 0 || !client.ok || frame.count > MAX_USER_PARAMS) {
-    const refusal = errno === 0 && !client.ok ? client.errno : ERRNO.EINVAL;
+  if (errno !== 0 || !client.ok || frame.count > MAX_MESSAGE_PARAMS - META_PARAMS) {
+    const invalid = errno === 0 ? ERRNO.EINVAL : errno;
+    const refusal = errno === 0 && !client.ok ? client.errno : invalid;
     return yield* ended(endFrame(call, frame, -refusal));
   }
   const { driver } = call.context.device;
@@ -185,6 +192,13 @@ function* openSession(call: IoctlCall): Task<number> {
   };
   const params = frame.params.slice(0, frame.count);
   const opened = yield* driver.openSession(call.context, request, params, call.process);
+  if (!call.writable) {
+    // Nobody can learn the session's id: it is closed again (TEE-2.1.4).
+    if (call.context.sessions.delete(opened.session)) {
+      yield* driver.closeSession(opened.session, call.process);
+    }
+    return yield* ended(endFrame(call, frame, -ERRNO.EFAULT));
+  }
   view.setUint32(A.session, opened.session, true);
   view.setUint32(A.ret, opened.ret, true);
   view.setUint32(A.retOrigin, opened.origin, true);
@@ -206,7 +220,7 @@ function invoke(call: IoctlCall): MaybeTask<number> {
   const frame = idleFrames.pop() ?? new Frame();
   const errno = readParams(call, view, A.size, count, frame);
   const session = view.getUint32(A.session, true);
-  const allowed = call.context.sessions.has(session) && frame.count <= MAX_USER_PARAMS;
+  const allowed = call.context.sessions.has(session) && frame.count <= MAX_MESSAGE_PARAMS;
   if (errno !== 0 || !allowed) {
     return endFrame(call, frame, -(errno === 0 ? ERRNO.EINVAL : errno));
   }
@@ -228,6 +242,7 @@ function* invokeLater(call: IoctlCall, view: DataView, frame: Frame, later: Task
 
 function endInvoke(call: IoctlCall, view: DataView, frame: Frame): MaybeTask<number> {
   const { ret, origin } = frame.result;
+  if (!call.writable) return endFrame(call, frame, -ERRNO.EFAULT);
   view.setUint32(INVOKE_ARG.ret, ret, true);
   view.setUint32(INVOKE_ARG.retOrigin, origin, true);
   if (ret !== TEEC.TEEC_ERROR_COMMUNICATION) writeParams(view, INVOKE_ARG.size, frame);
@@ -247,62 +262,4 @@ function* closeSession(call: IoctlCall): Task<number> {
   if (!call.context.sessions.delete(session)) return -ERRNO.EINVAL;
   yield* call.context.device.driver.closeSession(session, call.process);
   return 0;
-}
-
-function* shmAlloc(call: IoctlCall): Task<number> {
-  const { view, context, process } = call;
-  const size = readSize(view, SHM_ALLOC_DATA.length);
-  const flags = view.getUint32(SHM_ALLOC_DATA.flags, true);
-  if (flags !== 0 || size === 0 || size === undefined) return -ERRNO.EINVAL;
-  const { device } = context;
-  const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
-  const id = device.takeShmId();
-  const shm = device.privileged
-    ? process.kernel.allocateShm(rounded, context, id)
-    : yield* device.driver.allocateShm(rounded, context, id);
-  if (shm === undefined) {
-    device.freeShmId(id);
-    return -ERRNO.ENOMEM;
-  }
-  device.addShm(shm);
-  view.setInt32(SHM_ALLOC_DATA.id, id, true);
-  writeSize(view, SHM_ALLOC_DATA.length, shm.size);
-  return process.install({ kind: "shm", shm, references: 1 });
-}
-
-function* shmRegister(call: IoctlCall): Task<number> {
-  const { view, context, process } = call;
-  const { device } = context;
-  const address = readSize(view, SHM_REGISTER_DATA.addr);
-  const length = readSize(view, SHM_REGISTER_DATA.length);
-  const flags = view.getUint32(SHM_REGISTER_DATA.flags, true);
-  if (flags !== 0 || length === undefined || length === 0) return -ERRNO.EINVAL;
-  if (!device.driver.dynamicShm) return -ERRNO.EINVAL;
-  const span = address === undefined ? undefined : process.memory.span(address, length);
-  if (span === undefined) return -ERRNO.EFAULT;
-  const { kernel } = process;
-  kernel.pages.hold(span.pages);
-  const id = device.takeShmId();
-  const shm = kernel.makeShm({ id, context, span, size: length, kind: "user" });
-  const registered = device.privileged ? 0 : yield* device.driver.registerShm(shm);
-  if (registered !== 0) {
-    device.freeShmId(id);
-    kernel.freeShm(shm);
-    return registered;
-  }
-  device.addShm(shm);
-  view.setInt32(SHM_REGISTER_DATA.id, id, true);
-  writeSize(view, SHM_REGISTER_DATA.length, length);
-  return process.install({ kind: "shm", shm, references: 1 });
-}
-
-/** A u64 that is below 2^53; undefined for larger ones, which no object can have. */
-function readSize(view: DataView, at: number): number | undefined {
-  const value = view.getUint32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
-  return Number.isSafeInteger(value) ? value : undefined;
-}
-
-function writeSize(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
 }

@@ -105,8 +105,9 @@ export class Process implements Caller {
   }
 
   /**
-   * `payload` is what the request's pointer points at; a DataView saves making one. For requests whose payload names a buffer,
-   * `buffer` is that buffer, and its length has to be the payload's buf_len. Gives what Linux's ioctl
+   * `payload` is what the request's pointer points at; a DataView saves making one. For requests whose
+   * payload names a buffer, `buffer` is that buffer, and its length has to be the payload's buf_len;
+   * with `writable` false it lies in memory that the process may only read. Gives what Linux's ioctl
    * gives: 0, a file descriptor, or a negative errno. Throws ProcessKilled when the process is killed
    * meanwhile, after the kernel has done its part.
    */
@@ -115,6 +116,7 @@ export class Process implements Caller {
     request: number,
     payload: Uint8Array | DataView,
     buffer?: Uint8Array | DataView,
+    writable = true,
   ): Task<number> {
     this.#checkAlive();
     const file = this.#files.get(fd);
@@ -123,7 +125,7 @@ export class Process implements Caller {
     // The file stays while the call is under way, whoever closes the descriptor meanwhile.
     file.references += 1;
     this.#systemCalls += 1;
-    const answer = teeIoctl(this, file.context, request, payload, buffer);
+    const answer = teeIoctl(this, file.context, request, payload, buffer, writable);
     const result = typeof answer === "number" ? answer : yield* answer;
     if (!dropped(file)) yield* this.#putLast(file);
     this.#leave();

@@ -112,6 +112,8 @@ export const isValueType = (type: number): boolean =>
   type >= PARAM_ATTR.VALUE_INPUT && type <= PARAM_ATTR.VALUE_INOUT;
 export const isMemrefType = (type: number): boolean =>
   type >= PARAM_ATTR.MEMREF_INPUT && type <= PARAM_ATTR.MEMREF_INOUT;
+export const isUserBufferType = (type: number): boolean =>
+  type >= PARAM_ATTR.UBUF_INPUT && type <= PARAM_ATTR.UBUF_INOUT;
 /** Whether results travel back in this parameter. */
 export const isOutputType = (type: number): boolean =>
   type === PARAM_ATTR.VALUE_OUTPUT ||

@@ -1,0 +1,61 @@
+import { PAGE_SIZE, type Task } from "../machine/index.ts";
+import { ERRNO, SHM_ALLOC_DATA, SHM_REGISTER_DATA } from "../tee-uapi/index.ts";
+import type { IoctlCall } from "./ioctl-call.ts";
+
+export function* shmAlloc(call: IoctlCall): Task<number> {
+  const { view, context, process } = call;
+  const size = readSize(view, SHM_ALLOC_DATA.length);
+  const flags = view.getUint32(SHM_ALLOC_DATA.flags, true);
+  if (flags !== 0 || size === 0 || size === undefined) return -ERRNO.EINVAL;
+  const { device } = context;
+  const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
+  const id = device.takeShmId();
+  const shm = device.privileged
+    ? process.kernel.allocateShm(rounded, context, id)
+    : yield* device.driver.allocateShm(rounded, context, id);
+  if (shm === undefined) {
+    device.freeShmId(id);
+    return -ERRNO.ENOMEM;
+  }
+  device.addShm(shm);
+  view.setInt32(SHM_ALLOC_DATA.id, id, true);
+  writeSize(view, SHM_ALLOC_DATA.length, shm.size);
+  return process.install({ kind: "shm", shm, references: 1 });
+}
+
+export function* shmRegister(call: IoctlCall): Task<number> {
+  const { view, context, process } = call;
+  const { device } = context;
+  const address = readSize(view, SHM_REGISTER_DATA.addr);
+  const length = readSize(view, SHM_REGISTER_DATA.length);
+  const flags = view.getUint32(SHM_REGISTER_DATA.flags, true);
+  if (flags !== 0 || length === undefined || length === 0) return -ERRNO.EINVAL;
+  if (!device.driver.dynamicShm) return -ERRNO.EINVAL;
+  const span = address === undefined ? undefined : process.memory.span(address, length);
+  if (span === undefined) return -ERRNO.EFAULT;
+  const { kernel } = process;
+  kernel.pages.hold(span.pages);
+  const id = device.takeShmId();
+  const shm = kernel.makeShm({ id, context, span, size: length, kind: "user" });
+  const registered = device.privileged ? 0 : yield* device.driver.registerShm(shm);
+  if (registered !== 0) {
+    device.freeShmId(id);
+    kernel.freeShm(shm);
+    return registered;
+  }
+  device.addShm(shm);
+  view.setInt32(SHM_REGISTER_DATA.id, id, true);
+  writeSize(view, SHM_REGISTER_DATA.length, length);
+  return process.install({ kind: "shm", shm, references: 1 });
+}
+
+/** A u64 that is below 2^53; undefined for larger ones, which no object can have. */
+function readSize(view: DataView, at: number): number | undefined {
+  const value = view.getUint32(at + 4, true) * 0x1_0000_0000 + view.getUint32(at, true);
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+function writeSize(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
+}
