@@ -23,6 +23,7 @@ import { Notifications } from "./notifications.ts";
 import { makePageList } from "./page-list.ts";
 import { emptyShmCache, fastCalls, probe, type SecureWorldFacts } from "./probe.ts";
 import { ReservedPool } from "./reserved-pool.ts";
+import { RpmbRouting } from "./rpc-devices.ts";
 import { RpcService } from "./rpc-service.ts";
 import { dropReference, type TeeShm } from "./shm.ts";
 import { type Caller, kernelCaller, SupplicantQueue } from "./supplicant-queue.ts";
@@ -92,6 +93,7 @@ export class OpteeDriver {
       allocate: (size) => this.#allocatePrivate(size),
       release: this.#releaseShm,
       supplicantShm: (id) => this.supplicantShm(id),
+      rpmb: this.#rpmbRouting(),
     });
     this.#carrier = new Carrier(kernel, queue, rpc);
     this.#buffers = new MessageBuffers(kernel, this.#placement(), () => this.#makeEntry());
@@ -118,6 +120,9 @@ export class OpteeDriver {
     const driver = new OpteeDriver(kernel, found.facts, found.queue);
     driver.#interrupt?.start(kernel.scheduler, kernel.name);
     yield* enumerateDevices(driver, DEVICE_PTA_CMD.GET_DEVICES);
+    if (driver.rpmbRoutingModel === "kernel" && (kernel.rpmb?.length ?? 0) > 0) {
+      yield* enumerateDevices(driver, DEVICE_PTA_CMD.GET_DEVICES_RPMB);
+    }
     return { ok: true, driver };
   }
 
@@ -146,6 +151,19 @@ export class OpteeDriver {
 
   get dynamicShm(): boolean {
     return (this.facts.capabilities & SEC_CAP.DYNAMIC_SHM) !== 0;
+  }
+
+  /** Who serves RPMB: the kernel needs devices and a secure world that asks for them (SMC-9.8). */
+  get rpmbRoutingModel(): "kernel" | "user" {
+    const probes = (this.facts.capabilities & SEC_CAP.RPMB_PROBE) !== 0;
+    return probes && this.kernel.rpmb !== undefined ? "kernel" : "user";
+  }
+
+  #rpmbRouting(): RpmbRouting | undefined {
+    const { rpmb } = this.kernel;
+    return rpmb !== undefined && this.rpmbRoutingModel === "kernel"
+      ? new RpmbRouting(this.kernel, rpmb)
+      : undefined;
   }
 
   get memrefNull(): boolean {
@@ -327,8 +345,7 @@ export class OpteeDriver {
       const ret = typeof sent === "number" ? sent : yield* sent;
       if (ret !== TEEC.TEEC_SUCCESS) this.kernel.log(`optee: failed to unregister shm ${shm.id}`);
     }
-    if (shm.kind === "reserved") this.#pool?.free(shm);
-    else this.kernel.freeShm(shm);
+    this.#free(shm);
     const { context } = shm;
     if (context === undefined) return;
     if (context.references > 1) context.references -= 1;
@@ -369,8 +386,13 @@ export class OpteeDriver {
 
   #registered(buffer: MessageBuffer, sent: boolean): number {
     const ret = sent ? buffer.message().ret : TEEC.TEEC_ERROR_COMMUNICATION;
-    this.kernel.freeShm(buffer.shm);
+    this.#free(buffer.shm);
     return ret;
+  }
+
+  #free(shm: TeeShm): void {
+    if (shm.kind === "reserved") this.#pool?.free(shm);
+    else this.kernel.freeShm(shm);
   }
 
   /** Memory for clients: registered when dynamic, from the pool otherwise; undefined when short. */

@@ -5,6 +5,8 @@ import {
   type Registers,
   type Scheduler,
 } from "../machine/index.ts";
+import type { RpmbDevice } from "../rpmb/index.ts";
+import type { I2cBus } from "./i2c.ts";
 import { PageAllocator, PageSpan } from "./pages.ts";
 import { KernelPointers, POINTER_HIGH, type TeeShm } from "./shm.ts";
 import type { TeeContext } from "./tee-context.ts";
@@ -22,6 +24,10 @@ export interface KernelOptions {
    * root file system has none.
    */
   readonly imageLoad?: { readonly image: Uint8Array | undefined };
+  /** I2C buses by number; undefined for a kernel that is built without I2C. */
+  readonly i2c?: ReadonlyMap<number, I2cBus>;
+  /** RPMB devices that the kernel has drivers for; undefined for one without RPMB support. */
+  readonly rpmb?: readonly RpmbDevice[];
   /** Wall time at power-on, milliseconds since the Unix epoch. */
   readonly epochMs?: number;
   readonly log?: (line: string) => void;
@@ -45,6 +51,8 @@ export class Kernel {
   readonly cpus: number;
   readonly hz: number;
   readonly imageLoad: { readonly image: Uint8Array | undefined } | undefined;
+  readonly i2c: ReadonlyMap<number, I2cBus> | undefined;
+  readonly rpmb: readonly RpmbDevice[] | undefined;
   readonly pages: PageAllocator;
   readonly shmPointers = new KernelPointers<TeeShm>();
   readonly log: (line: string) => void;
@@ -60,6 +68,8 @@ export class Kernel {
     this.cpus = options.cpus ?? 2;
     this.hz = options.hz ?? 250;
     this.imageLoad = options.imageLoad;
+    this.i2c = options.i2c;
+    this.rpmb = options.rpmb;
     this.pages = new PageAllocator(options.conduit);
     this.log = options.log ?? ((): void => undefined);
     this.#epochMs = options.epochMs ?? DEFAULT_EPOCH_MS;

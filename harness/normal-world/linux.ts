@@ -3,18 +3,27 @@ import type { Credentials } from "../tee-uapi/index.ts";
 import { OpteeDriver } from "./driver.ts";
 import { Kernel, type KernelOptions } from "./kernel.ts";
 import { Process } from "./process.ts";
-import { Supplicant } from "./supplicant.ts";
+import { FileSystem } from "./filesystem.ts";
+import { SimulatedNetwork } from "./network.ts";
+import { Supplicant, type SupplicantOptions } from "./supplicant.ts";
+import { TA_DIRECTORY } from "./supplicant-ta.ts";
 import { TeeDevice } from "./tee-device.ts";
 
 export interface LinuxOptions extends KernelOptions {
-  /** What tee-supplicant finds in its TA folder, by UUID. */
+  /** TAs in the file system where a Debian image has them, by UUID. */
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** How tee-supplicant is started. */
+  readonly supplicant?: SupplicantOptions;
+  /** The file system, which outlives the machine's normal world; a fresh one when left out. */
+  readonly disk?: FileSystem;
 }
 
 /** One Linux with the OP-TEE driver and tee-supplicant, on a conduit of its own. */
 export class Linux {
   readonly kernel: Kernel;
-  readonly #tas: ReadonlyMap<string, Uint8Array>;
+  readonly disk: FileSystem;
+  readonly network: SimulatedNetwork;
+  readonly #supplicantOptions: SupplicantOptions;
   readonly #devices = new Map<string, TeeDevice>();
   #driver: OpteeDriver | undefined;
   #supplicant: Supplicant | undefined;
@@ -22,7 +31,11 @@ export class Linux {
 
   constructor(options: LinuxOptions) {
     this.kernel = new Kernel(options);
-    this.#tas = options.tas;
+    this.disk = options.disk ?? new FileSystem();
+    this.network = new SimulatedNetwork(options.scheduler);
+    this.#supplicantOptions = options.supplicant ?? {};
+    this.disk.mkdir("/tmp");
+    for (const [uuid, file] of options.tas) this.disk.store(`${TA_DIRECTORY}/${uuid}.ta`, file);
   }
 
   get name(): string {
@@ -52,11 +65,18 @@ export class Linux {
     return 0;
   }
 
-  /** Starts tee-supplicant; a negative errno when it cannot have the device. */
-  *startSupplicant(): Task<number> {
-    const supplicant = new Supplicant(this.process("tee-supplicant"), this.#tas);
+  /**
+   * Starts tee-supplicant, by default as it was started before; a negative errno when it cannot have
+   * the device.
+   */
+  *startSupplicant(options = this.#supplicantOptions): Task<number> {
+    const process = this.process("tee-supplicant");
+    const supplicant = new Supplicant(process, this, options);
     const started = yield* supplicant.start();
-    if (started < 0) return started;
+    if (started < 0) {
+      yield* process.exit();
+      return started;
+    }
     this.#supplicant = supplicant;
     supplicant.run();
     const scan = this.#devices.get("/dev/teepriv0")?.scan;

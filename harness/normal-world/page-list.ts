@@ -1,17 +1,24 @@
 import { type Ipa, PAGE_SIZE } from "../machine/index.ts";
-import { encodePageList, listPagesFor } from "../optee-abi/index.ts";
+import { encodePageList, listPagesFor, PAGE_LIST } from "../optee-abi/index.ts";
 import type { Kernel } from "./kernel.ts";
 
 /**
  * Writes a NONCONTIG page list of `pages` into fresh kernel pages; the caller drops them. The first
- * list page's address is that of `buf_ptr`. Undefined when memory is short.
+ * list page's address is that of `buf_ptr`. Undefined when memory is short. As in Linux the list pages
+ * are adjacent, and a list that fills its last page links to whatever lies behind it (SMC-9.10).
  */
 export function makePageList(kernel: Kernel, pages: readonly Ipa[]): Ipa[] | undefined {
-  const list = kernel.pages.allocate(Math.max(1, listPagesFor(pages.length)));
+  const count = Math.max(1, listPagesFor(pages.length));
+  const list = count === 1 ? kernel.pages.allocate(1) : kernel.pages.allocateContiguous(count);
   if (list === undefined) return undefined;
   const { memory } = kernel.conduit;
   const bytes = list.map((page) => memory.page(page) ?? new Uint8Array(PAGE_SIZE));
   encodePageList(pages, list, bytes);
+  const last = bytes.at(-1);
+  if (last !== undefined && pages.length > 0 && pages.length % PAGE_LIST.entries === 0) {
+    const view = new DataView(last.buffer, last.byteOffset, PAGE_SIZE);
+    view.setBigUint64(PAGE_LIST.link * 8, BigInt((list.at(-1) ?? 0) + PAGE_SIZE), true);
+  }
   for (const page of list) memory.dirty(page, PAGE_SIZE);
   return list;
 }

@@ -41,6 +41,8 @@ export class Process implements Caller {
   readonly memory: UserMemory;
   readonly waitsOn = new Set<WaitQueue>();
   readonly supplicantNoWait = false;
+  /** What else the kernel closes when the process ends. */
+  readonly resources: { close(): void }[] = [];
   readonly #idle: WaitQueue;
   readonly #ended: WaitQueue;
   #killed = false;
@@ -189,6 +191,7 @@ export class Process implements Caller {
       this.#files.delete(fd);
       if (!dropped(file)) yield* this.#putLast(file);
     }
+    for (const resource of this.resources.splice(0)) resource.close();
     this.memory.close();
     this.#exited = true;
     this.#ended.wakeAll();

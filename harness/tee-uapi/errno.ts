@@ -9,9 +9,13 @@ export const ERRNO = {
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
+  ENOTDIR: 20,
+  EISDIR: 21,
   EINVAL: 22,
   ENOTTY: 25,
   ENOSPC: 28,
+  EROFS: 30,
+  ENAMETOOLONG: 36,
   ENOTEMPTY: 39,
   ERESTARTSYS: 512,
 } as const;
