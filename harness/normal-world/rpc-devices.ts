@@ -123,9 +123,10 @@ export class RpmbRouting {
   }
 }
 
+const whole = (length: number): boolean => length > 0 && length % FRAME_SIZE === 0;
+
 /** What Linux's eMMC driver sends: known requests, one frame on the side that carries no data. */
 function isRoutable(request: Uint8Array, room: number): boolean {
-  const whole = (length: number): boolean => length > 0 && length % FRAME_SIZE === 0;
   if (!whole(request.length) || !whole(room)) return false;
   switch (numberOf(request, FRAME.type)) {
     case RPMB_REQUEST.PROGRAM_KEY:

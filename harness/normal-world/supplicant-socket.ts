@@ -80,7 +80,7 @@ export class SupplicantSockets {
     if (version === undefined || protocol === undefined) return BAD;
     const port = u32(where?.a) & 0xffff;
     const made = yield* this.#network.connect(protocol, name, port, version);
-    if (typeof made === "string") return connectFailure(made);
+    if (typeof made === "string") return CONNECT_FAILURES[made];
     const instance = u32(request?.b);
     const sockets = this.#instances.get(instance) ?? new Map<number, Socket>();
     this.#instances.set(instance, sockets);
@@ -208,13 +208,8 @@ function serverName(param: ServiceParam | undefined): string | undefined {
   return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
 }
 
-function connectFailure(failure: Exclude<ConnectResult, Socket>): number {
-  switch (failure) {
-    case "no such host":
-      return TEE_ISOCKET.ERROR_HOSTNAME;
-    case "timed out":
-      return TEE_ISOCKET.ERROR_TIMEOUT;
-    case "refused":
-      return TEEC.TEEC_ERROR_COMMUNICATION;
-  }
-}
+const CONNECT_FAILURES: Readonly<Record<Exclude<ConnectResult, Socket>, number>> = {
+  "no such host": TEE_ISOCKET.ERROR_HOSTNAME,
+  "timed out": TEE_ISOCKET.ERROR_TIMEOUT,
+  refused: TEEC.TEEC_ERROR_COMMUNICATION,
+};

@@ -19,9 +19,10 @@ const DEFAULT_TA_DIR = "optee_armtz";
 /** Where a Debian image has its TAs. */
 export const TA_DIRECTORY = `${DEFAULT_LOAD_PATH}/${DEFAULT_TA_DIR}`;
 
+const split = (list: string): string[] => list.split(":").filter((part) => part !== "");
+
 /** The directories that are searched, in order. Empty elements of a list are skipped (MSG-3.5). */
 export function taDirectories(options: TaPathOptions = {}): readonly string[] {
-  const split = (list: string): string[] => list.split(":").filter((part) => part !== "");
   if (options.taPath !== undefined) return split(options.taPath);
   const { taDir = DEFAULT_TA_DIR, loadPath = DEFAULT_LOAD_PATH } = options;
   return split(loadPath).map((directory) => `${directory}/${taDir}`);
