@@ -13,6 +13,8 @@ export interface OpteeBuild {
   readonly reservedShm: { readonly base: number; readonly size: number } | undefined;
   /** CFG_CORE_DYN_SHM. */
   readonly dynamicShm: boolean;
+  /** CFG_SHM_VASPACE_SIZE: what the core can map of dynamic shared memory, in bytes. */
+  readonly shmAddressSpace: number;
   /** CFG_CORE_ASYNC_NOTIF. */
   readonly asyncNotif: boolean;
   /** CFG_RPMB_ANNOUNCE_PROBE_CAP. */
@@ -48,6 +50,7 @@ export const DEBIAN_4_5: OpteeBuild = {
   threads: 2,
   reservedShm: { base: 0x4200_0000, size: 0x20_0000 },
   dynamicShm: true,
+  shmAddressSpace: 32 * 1024 * 1024,
   asyncNotif: true,
   rpmbProbe: true,
   preallocRpcCache: true,

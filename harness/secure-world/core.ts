@@ -1,5 +1,6 @@
 import { InterruptLine, type PhysicalMemory } from "../machine/index.ts";
 import { type Features, featuresOf, type OpteeBuild } from "./build.ts";
+import { PrivateMemory } from "./memory-object.ts";
 import { ASYNC_VALUE_MAX, type NotificationDriver } from "./notifications.ts";
 import type { TrustedApplication } from "./tas/ta.ts";
 
@@ -36,6 +37,8 @@ export class Core {
   readonly pseudoTas: ReadonlyMap<string, TrustedApplication>;
   readonly userTas: ReadonlyMap<string, TrustedApplication>;
   readonly print: (line: string) => void;
+  /** The region of protected memory that is so from the start, where the build has one. */
+  readonly protectedRegion: { readonly base: number; readonly memory: PrivateMemory } | undefined;
 
   constructor(options: CoreOptions) {
     this.build = options.build;
@@ -47,6 +50,12 @@ export class Core {
     this.drivers = options.drivers ?? [];
     this.pseudoTas = new Map(options.pseudoTas.map((ta) => [ta.uuid, ta]));
     this.userTas = new Map(options.userTas.map((ta) => [ta.uuid, ta]));
+    const { protectedMemory } = this.features;
+    const region = typeof protectedMemory === "object" ? protectedMemory.region : undefined;
+    this.protectedRegion =
+      region === undefined
+        ? undefined
+        : { base: region.base, memory: new PrivateMemory(new Uint8Array(region.size)) };
     this.print = options.console ?? ((): void => undefined);
   }
 }

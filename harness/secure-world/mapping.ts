@@ -20,10 +20,14 @@ export function reservedShm(core: Core, pa: number, size: number): SharedPages |
 }
 
 /** The page of non-secure RAM at `pa`, which is page aligned, when `size` bytes fit in it. */
-export function wholePage(core: Core, pa: number, size: number): SharedPages | undefined {
-  if (pa % PAGE_SIZE !== 0 || size > PAGE_SIZE || !isNonSecureRam(core, pa)) return undefined;
-  return new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
+export function wholePage(partition: Partition, pa: number, size: number): SharedPages | undefined {
+  if (pa % PAGE_SIZE !== 0 || size > PAGE_SIZE || !canShare(partition, pa)) return undefined;
+  return new SharedPages(partition.core.memory, [pa as Pa], 0, PAGE_SIZE);
 }
+
+/** Whether the page at `pa` can be shared: non-secure RAM that the guest has not lent. */
+export const canShare = (partition: Partition, pa: number): boolean =>
+  isNonSecureRam(partition.core, pa) && !(partition.lent.count > 0 && partition.lent.holds(pa));
 
 /** Whether a page of non-secure RAM is at `pa`. */
 export function isNonSecureRam(core: Core, pa: number): boolean {
@@ -49,13 +53,13 @@ export function extractPages(
   const pages: Pa[] = [];
   let listPa = bufPtr - offset;
   for (;;) {
-    const list = listPa < ADDRESS_LIMIT ? core.memory.page(listPa as Pa) : undefined;
+    const list = canShare(partition, listPa) ? core.memory.page(listPa as Pa) : undefined;
     if (list === undefined) return undefined;
     const words = new DataView(list.buffer, list.byteOffset, PAGE_SIZE);
     const here = Math.min(PAGE_LIST.entries, count - pages.length);
     for (let index = 0; index < here; index += 1) {
       const page = entry(words, index);
-      if (page === undefined || !isNonSecureRam(core, page)) return undefined;
+      if (page === undefined || !canShare(partition, page)) return undefined;
       pages.push(page as Pa);
     }
     if (pages.length === count) break;

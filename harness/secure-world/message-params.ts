@@ -9,7 +9,7 @@ import {
   TEEC,
 } from "../optee-abi/index.ts";
 import { extractPages, reservedShm } from "./mapping.ts";
-import type { SharedPages } from "./memory-object.ts";
+import type { MemoryObject, SharedPages } from "./memory-object.ts";
 import { TaParam, type TaParams } from "./param.ts";
 import type { Partition } from "./partition.ts";
 import type { RegisteredObject } from "./registered-shm.ts";
@@ -64,26 +64,71 @@ export function importParams(
     const cookieHigh = arg.u32(at + 28);
     param.type = TYPES[type] ?? 0;
     if (isRmemType(type)) {
-      const object = partition.registered.find(cookieHigh, cookieLow);
+      const object = findObject(partition, cookieHigh, cookieLow);
       if (object === undefined) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
       object.users += 1;
       held.push(object);
       if (address + size > object.pages.size) return imported(TEEC.TEEC_ERROR_SECURITY);
+      param.isProtected = partition.lent.count > 0 && partition.lent.includes(object);
       refer(param, object.pages, address, size);
-    } else if (address !== 0) {
-      const noncontig = (attr & ATTR.NONCONTIG) !== 0;
-      const pages = noncontig
-        ? extractPages(partition, address, size)
-        : reservedShm(partition.core, address, Math.max(size, 1));
+    } else if (address === 0 && partition.core.features.nullMemrefs) {
+      continue;
+    } else if ((attr & ATTR.NONCONTIG) !== 0) {
+      const pages = extractPages(partition, address, size);
       if (pages === undefined) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-      if (noncontig) held.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
+      held.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
       refer(param, pages, 0, size);
+    } else if (!contiguous(partition, param, held, address, size)) {
+      return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
     }
   }
   return imported(TEEC.TEEC_SUCCESS);
 }
 
-function refer(param: TaParam, pages: SharedPages, offset: number, size: number): void {
+/** Lent memory has cookies of the same kind. Without dynamic shared memory no cookie is known. */
+const findObject = (
+  partition: Partition,
+  high: number,
+  low: number,
+): RegisteredObject | undefined =>
+  partition.core.build.dynamicShm
+    ? (partition.registered.find(high, low) ?? partition.lent.find(high, low))
+    : undefined;
+
+/** A reference by address: reserved shared memory, or protected memory. */
+function contiguous(
+  partition: Partition,
+  param: TaParam,
+  held: RegisteredObject[],
+  address: number,
+  size: number,
+): boolean {
+  const { core } = partition;
+  const length = Math.max(size, 1);
+  const pool = reservedShm(core, address, length);
+  if (pool !== undefined) {
+    refer(param, pool, 0, size);
+    return true;
+  }
+  const region = core.protectedRegion;
+  if (region !== undefined && address >= region.base) {
+    const offset = address - region.base;
+    if (offset + length <= region.memory.size) {
+      param.isProtected = true;
+      refer(param, region.memory, offset, size);
+      return true;
+    }
+  }
+  const lent = partition.lent.at(address, length);
+  if (lent === undefined) return false;
+  lent.users += 1;
+  held.push(lent);
+  param.isProtected = true;
+  refer(param, lent.pages, address - lent.pa, size);
+  return true;
+}
+
+function refer(param: TaParam, pages: MemoryObject, offset: number, size: number): void {
   param.memory = pages;
   param.offset = offset;
   param.size = size;

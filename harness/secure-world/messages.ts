@@ -9,6 +9,7 @@ import {
   TEEC,
   TEEC_ORIGIN,
 } from "../optee-abi/index.ts";
+import { lentMemoryMessage } from "./lent-memory.ts";
 import { extractPages } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
 import { exportParams, importParams, releaseParams } from "./message-params.ts";
@@ -28,8 +29,9 @@ export function* handleMessage(
   arg: SharedPages,
   count: number,
 ): SecureTask<number> {
-  const asyncNotif = thread.partition.core.build.asyncNotif;
-  switch (arg.u32(AT.cmd)) {
+  const { core } = thread.partition;
+  const command = arg.u32(AT.cmd);
+  switch (command) {
     case MSG_CMD.OPEN_SESSION:
       yield* open(thread, arg, count);
       return SMC_RETURN.OK;
@@ -53,21 +55,24 @@ export function* handleMessage(
       return SMC_RETURN.OK;
     }
     case MSG_CMD.REGISTER_SHM:
+      if (!core.build.dynamicShm) return SMC_RETURN.EBADCMD;
       register(thread, arg, count);
       return SMC_RETURN.OK;
     case MSG_CMD.UNREGISTER_SHM:
+      if (!core.build.dynamicShm) return SMC_RETURN.EBADCMD;
       yield* unregister(thread, arg, count);
       return SMC_RETURN.OK;
     case MSG_CMD.DO_BOTTOM_HALF:
-      if (!asyncNotif) return SMC_RETURN.EBADCMD;
+      if (!core.features.asyncNotif) return SMC_RETURN.EBADCMD;
       yield* thread.partition.notifications.bottomHalf(thread);
       return SMC_RETURN.OK;
     case MSG_CMD.STOP_ASYNC_NOTIF:
-      if (!asyncNotif) return SMC_RETURN.EBADCMD;
+      if (!core.features.asyncNotif) return SMC_RETURN.EBADCMD;
       yield* thread.partition.notifications.stop(thread);
       return SMC_RETURN.OK;
     default:
-      return SMC_RETURN.EBADCMD;
+      if (command > MSG_CMD.ASSIGN_PROTMEM) return SMC_RETURN.EBADCMD;
+      return yield* lentMemoryMessage(thread, command, arg, count);
   }
 }
 

@@ -28,6 +28,8 @@ export class TaParam {
   givenA = 0;
   givenB = 0;
   memory: MemoryObject | undefined;
+  /** In protected memory, which only TAs for a secure data path may have. */
+  isProtected = false;
   offset = 0;
   /** Bytes; a TA changes it to say how much it wrote or would have needed. */
   size = 0;

@@ -1,4 +1,5 @@
 import type { Core } from "./core.ts";
+import { LentMemory } from "./lent-memory.ts";
 import { registeredObjectHeap } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
 import { Notifications } from "./notifications.ts";
@@ -18,6 +19,7 @@ export class Partition {
   readonly clientId: number;
   readonly threads: readonly Thread[];
   readonly registered = new RegisteredObjects();
+  readonly lent = new LentMemory();
   /** Sessions opened by the normal world, in opening order (MSG-2.1.2). */
   readonly sessions: Session[] = [];
   /** Loaded TA instances. */

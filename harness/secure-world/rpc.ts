@@ -150,7 +150,7 @@ function* rpcArgument(thread: Thread): SecureTask<RpcArgument | undefined> {
   const core = thread.partition.core;
   const pa = high * TWO_32 + low;
   const pool = pa % 8 === 0 ? reservedShm(core, pa, size) : undefined;
-  const page = pool === undefined ? wholePage(core, pa, size) : undefined;
+  const page = pool === undefined ? wholePage(thread.partition, pa, size) : undefined;
   const pages = pool ?? page;
   if (pages === undefined) {
     yield* freeArgument(thread, cookieHigh, cookieLow);
@@ -206,7 +206,7 @@ export function* allocatePayload(
   const pool = contiguous ? reservedShm(core, buffer, given) : undefined;
   if (pool !== undefined) return { ...common, pages: pool, pa: buffer, registered: undefined };
   const pages = contiguous
-    ? wholePage(core, buffer, given)
+    ? wholePage(thread.partition, buffer, given)
     : extractPages(thread.partition, buffer, given);
   if (pages !== undefined) {
     const registered = thread.partition.enterGuarded(pages, cookieHigh, cookieLow);

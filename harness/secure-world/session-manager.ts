@@ -37,7 +37,9 @@ export function* openSession(
     return { ...fromTee(found), session: 0 };
   }
   let outcome: Outcome;
-  if (yield* context.enter(thread)) {
+  if (!mayHave(context, params)) {
+    outcome = fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  } else if (yield* context.enter(thread)) {
     outcome = yield* runOpen(thread, session, context, timeoutMs, params);
     yield* context.leave(thread);
   } else {
@@ -93,6 +95,7 @@ function* invokeInSession(
 ): SecureTask<Outcome> {
   const { context } = session;
   if (context === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_STATE);
+  if (!mayHave(context, params)) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
   if (!(yield* context.enter(thread))) return fromTee(TEEC.TEEC_ERROR_BUSY);
   let outcome: Outcome;
   if (context.panicked) {
@@ -106,6 +109,13 @@ function* invokeInSession(
   }
   yield* context.leave(thread);
   return outcome;
+}
+
+/** Protected memory is for TAs that ask for it in their flags. */
+function mayHave(context: TaContext, params: TaParams): boolean {
+  if (context.partition.core.features.protectedMemory === undefined) return true;
+  if (context.has(TA_FLAG.SECURE_DATA_PATH)) return true;
+  return !params.some((param) => param.isProtected && param.size > 0);
 }
 
 /** Closes a session of `open`; ITEM_NOT_FOUND when there is none with that id. */

@@ -6,7 +6,7 @@ import {
   RPC_ARG_PARAM_COUNT,
   SMC_RETURN,
 } from "../optee-abi/index.ts";
-import { isNonSecureRam } from "./mapping.ts";
+import { canShare } from "./mapping.ts";
 import { SharedPages } from "./memory-object.ts";
 import { handleMessage } from "./messages.ts";
 import type { RegisteredObject } from "./registered-shm.ts";
@@ -49,7 +49,7 @@ function* withAddress(thread: Thread, pa: number, rpcArg: boolean): SecureTask<n
     const size = Math.min(PAGE_SIZE, pool.base + pool.size - pa);
     return yield* withRoom(thread, mapPool(thread, pa, size), rpcArg);
   }
-  if (pa % PAGE_SIZE !== 0 || !isNonSecureRam(core, pa)) return SMC_RETURN.EBADADDR;
+  if (pa % PAGE_SIZE !== 0 || !canShare(thread.partition, pa)) return SMC_RETURN.EBADADDR;
   const room = new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
   const object = enterMessage(thread, room);
   const code = yield* withRoom(thread, room, rpcArg);
@@ -95,9 +95,17 @@ function* withRegistered(
   cookieLow: number,
   offset: number,
 ): SecureTask<number> {
-  const object = thread.partition.registered.find(cookieHigh, cookieLow);
-  if (object === undefined) return SMC_RETURN.EBADADDR;
+  const { partition } = thread;
+  const object = partition.registered.find(cookieHigh, cookieLow);
+  if (object === undefined) {
+    // Lent memory has a cookie too, and cannot be mapped by the core.
+    const lent = partition.lent.find(cookieHigh, cookieLow);
+    return lent === undefined ? SMC_RETURN.EBADADDR : SMC_RETURN.ENOMEM;
+  }
   const { pages } = object;
+  if (pages.pages.length * PAGE_SIZE > partition.core.build.shmAddressSpace) {
+    return SMC_RETURN.ENOMEM;
+  }
   if ((pages.offset + offset) % 8 !== 0 || offset >= pages.size) return SMC_RETURN.EBADADDR;
   object.users += 1;
   const room = new SharedPages(

@@ -1,4 +1,4 @@
-import { type Pa, Registers, SparseMemory } from "../../machine/index.ts";
+import { type Pa, type PhysicalMemory, Registers, SparseMemory } from "../../machine/index.ts";
 import {
   ATTR_META_VALUE_INPUT,
   ATTR_TMEM_OUTPUT_NONCONTIG,
@@ -58,6 +58,8 @@ export interface KitOptions {
   readonly userTas?: readonly TrustedApplication[];
   readonly interruptPending?: () => boolean;
   readonly drivers?: readonly NotificationDriver[];
+  /** Called whenever the secure world looks at a page of memory, with its address. */
+  readonly onAccess?: (page: number, kit: SecureKit) => void;
 }
 
 const built = new Map<TrustedApplication, Uint8Array>();
@@ -92,7 +94,7 @@ export class SecureKit {
   constructor(options: KitOptions = {}) {
     this.world = new SecureWorld({
       build: { ...DEBIAN_4_5, ...options.build },
-      memory: this.memory.view("normal", "secure"),
+      memory: this.#memory(options.onAccess),
       nowMs: () => this.nowMs,
       pseudoTas: options.pseudoTas ?? PSEUDO_TAS,
       userTas: options.userTas ?? USER_TAS,
@@ -103,6 +105,20 @@ export class SecureKit {
         : { interruptPending: options.interruptPending }),
     });
     for (const ta of options.userTas ?? USER_TAS) this.images.set(ta.uuid, imageOf(ta));
+  }
+
+  #memory(onAccess: KitOptions["onAccess"]): PhysicalMemory {
+    const memory = this.memory.view("normal", "secure");
+    if (onAccess === undefined) return memory;
+    return {
+      read: (at, length) => memory.read(at, length),
+      write: (at, bytes) => memory.write(at, bytes),
+      page: (at, intent) => {
+        onAccess(at - (at % PAGE), this);
+        return memory.page(at, intent);
+      },
+      dirty: (at, length) => memory.dirty(at, length),
+    };
   }
 
   /** x0 to x7 after a raw SMC. */
