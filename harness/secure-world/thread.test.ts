@@ -100,15 +100,17 @@ test("SMC-4.2.NO_VIRTUALIZATION: without virtualization there is one table and a
   expect(kit.smc(OPTEE_SMC.CALLS_UID, 0, 0, 0, 0, 0, 0, 99).get(0)).toBe(0x384f_b3e0);
 });
 
+/** a0 of the resume by `resumed` of a thread that `started` started, under release 3.`minor`. */
+function resumeUnder(minor: number, started: number, resumed: number): number {
+  const kit = new SecureKit({ build: { version: { major: 3, minor } } });
+  kit.clientId = started;
+  kit.start(kit.put(openMessage(CRYPT_UUID)));
+  return kit.smc(RETURN_FROM_RPC, 0, 0, 0, 0, 0, 0, resumed).get(0);
+}
+
 test("SMC-4.2.CLIENT_CHECK_OLD, SMC-10.RESUME_CLIENT_CHECK: up to 3.6 a thread is resumed by its own client only", () => {
-  const resume = (minor: number, started: number, resumed: number): number => {
-    const kit = new SecureKit({ build: { version: { major: 3, minor } } });
-    kit.clientId = started;
-    kit.start(kit.put(openMessage(CRYPT_UUID)));
-    return kit.smc(RETURN_FROM_RPC, 0, 0, 0, 0, 0, 0, resumed).get(0);
-  };
-  expect(resume(6, 1, 2)).toBe(SMC_RETURN.ERESUME);
-  expect([resume(6, 1, 1), resume(7, 1, 2)]).not.toContain(SMC_RETURN.ERESUME);
+  expect(resumeUnder(6, 1, 2)).toBe(SMC_RETURN.ERESUME);
+  expect([resumeUnder(6, 1, 1), resumeUnder(7, 1, 2)]).not.toContain(SMC_RETURN.ERESUME);
 });
 
 test("SMC-4.2.DEFAULTS, SMC-3.GET_THREAD_COUNT: two threads and two guests unless built otherwise", () => {
