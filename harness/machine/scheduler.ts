@@ -255,6 +255,14 @@ export class Scheduler {
     }
   }
 
+  /**
+   * Lets one task run to its next suspension; false when none can now. Also from within a task, in an
+   * access hook: what another CPU does between two accesses of this one.
+   */
+  turn(): boolean {
+    return this.#ready.length > 0 && this.#runOne();
+  }
+
   resumeLater(task: SpawnedTask, wake: Wake): void {
     task.queue = undefined;
     task.waitNumber += 1;

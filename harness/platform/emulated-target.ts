@@ -96,6 +96,7 @@ export class EmulatedTarget implements Target {
       seed: this.#options.seed ?? 1,
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
+      parallel: scenario.parallel ?? 0,
       ...(this.#options.stress === undefined ? {} : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(this.#options.console === undefined ? {} : { console: this.#options.console }),

@@ -1,5 +1,6 @@
 import { Random } from "../base/index.ts";
 import {
+  type AccessProbe,
   type Conduit,
   createDirectConduit,
   type PhysicalMemory,
@@ -32,6 +33,10 @@ import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
 
 const MIB = 1024 * 1024;
+/** As the mediator names its view of memory. */
+const MEDIATOR = "mediator";
+/** How many CPUs there are beside the one that runs. */
+const OTHER_CPUS = 3;
 
 /** The physical address map. VMs and the mediator live where no guest address could be mistaken. */
 export const EMULATED_MAP = {
@@ -50,6 +55,8 @@ export interface EmulatedOptions {
   readonly seed: number;
   /** Mediator rules of conduit `vm`; default `strict`. */
   readonly rules?: RuleSetName;
+  /** Of a thousand accesses of the mediator, at how many another task gets a turn. */
+  readonly parallel?: number;
   /** VMs that the virtualized build must have room for at once; else as many as Debian's has. */
   readonly vms?: number;
   /** What differs from the Debian build that fits the conduit. */
@@ -119,7 +126,28 @@ export class EmulatedPlatform {
           })
         : undefined;
     this.pressure = this.#pressure();
-    if (this.pressure !== undefined) this.memory.probe = this.pressure.probe;
+    this.memory.probe = this.#probe();
+  }
+
+  /** What happens between accesses to memory: other vCPUs run, pages come and go. */
+  #probe(): AccessProbe | undefined {
+    const { pressure, scheduler } = this;
+    const { parallel = 0, seed } = this.options;
+    if (parallel === 0) return pressure?.probe;
+    const chance = new Random(seed ^ 0x9a7a);
+    let depth = 0;
+    return (access) => {
+      pressure?.probe(access);
+      if (access.by !== MEDIATOR || depth === OTHER_CPUS || chance.below(1000) >= parallel) return;
+      depth += 1;
+      const resume = pressure?.suspend();
+      try {
+        scheduler.turn();
+      } finally {
+        resume?.();
+        depth -= 1;
+      }
+    };
   }
 
   #pressure(): MemoryPressure | undefined {

@@ -60,7 +60,9 @@ export class MemoryPressure {
   readonly #places = new Map<number, Page>();
   readonly #touched: number[] = [];
   /** Accessed since the last SMC boundary: their bytes may still be in somebody's hands. */
-  readonly #held = new Set<number>();
+  #held = new Set<number>();
+  /** The same of CPUs that are in the middle of something. */
+  readonly #outer: Set<number>[] = [];
   readonly #waiting: Page[] = [];
   readonly #counts: Record<MemoryOperation, OperationCounts> = {
     balloon: { attempts: 0, waits: 0, completions: 0 },
@@ -102,6 +104,20 @@ export class MemoryPressure {
   readonly betweenCalls = (): void => {
     this.#held.clear();
     for (let count = 0; count < TRIES_BETWEEN_CALLS; count += 1) this.#act();
+  };
+
+  /**
+   * The CPU that runs stops in the middle of what it does and another one goes on. What the first
+   * holds stays held until the function that comes back is called.
+   */
+  readonly suspend = (): (() => void) => {
+    const held = this.#held;
+    this.#outer.push(held);
+    this.#held = new Set();
+    return () => {
+      this.#outer.pop();
+      this.#held = held;
+    };
   };
 
   /** Before any access to memory: the page that is about to be accessed stays where it is. */
@@ -244,7 +260,7 @@ export class MemoryPressure {
     const { vm } = victim;
     if (!vm.alive) return undefined;
     const frame = vm.space.stage2.frame(at / PAGE_SIZE);
-    if (this.#held.has(frame)) return "held";
+    if (this.#held.has(frame) || this.#outer.some((one) => one.has(frame))) return "held";
     const result = vm.space.migrate(at);
     if (result === "pinned") return "pinned";
     if (result !== "done") return undefined;

@@ -69,5 +69,10 @@ export interface Scenario<C = ScenarioContext> {
    * pending, on the emulated platform; real ones have their own. 0 when left out.
    */
   readonly interrupts?: number;
+  /**
+   * At how many in a thousand of the mediator's accesses to memory another vCPU gets a turn, in the
+   * middle of the call, on the emulated platform; real ones run side by side. 0 when left out.
+   */
+  readonly parallel?: number;
   run(context: C, args: Data): Data | Promise<Data>;
 }

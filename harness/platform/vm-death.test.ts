@@ -42,9 +42,16 @@ interface World {
   readonly clients: readonly SpawnedTask<string>[][];
 }
 
-/** Two VMs that are up, with clients which have not run yet. */
-function start(seed: number, rules: RuleSetName): World {
-  const platform = createEmulated({ conduit: "vm", seed, rules, vms: 2, interrupts: 300 });
+/** Two VMs that are up, with clients which have not run yet; `parallel` as a scenario has it. */
+function start(seed: number, rules: RuleSetName, parallel = 0): World {
+  const platform = createEmulated({
+    conduit: "vm",
+    seed,
+    rules,
+    vms: 2,
+    interrupts: 300,
+    parallel,
+  });
   const context = new EmulatedContext(platform);
   const tees = [0, 1].map((guest) => Array.from({ length: CLIENTS }, () => context.client(guest)));
   const clients = tees.map((all, guest) =>
@@ -126,9 +133,43 @@ test.each(["strict", "xen", "kvm"] as const)(
   },
 );
 
+/** Has VM 0 destroyed just before the mediator's access number `access`; whether that came. */
+function dieAt({ platform, context }: World, access: number): () => boolean {
+  const { probe } = platform.memory;
+  let seen = 0;
+  platform.memory.probe = (one) => {
+    probe?.(one);
+    if (one.by !== "mediator") return;
+    seen += 1;
+    if (seen === access) context.guest(0).destroy();
+  };
+  return () => seen >= access;
+}
+
+test("MED-160, MED-167: a VM that dies in the middle of anybody's call is gone when that call returns", () => {
+  const calm = start(1, "strict", 50);
+  const expected = calm.clients.map((tasks) => finish(calm, tasks));
+  let deaths = 0;
+  const stride = budget(23, 3);
+  for (let access = 1; ; access += stride) {
+    const world = start(1, "strict", 50);
+    const { mediator } = world.platform;
+    const { vm } = world.context.guest(0);
+    const died = dieAt(world, access);
+    expect(finish(world, world.clients[1] ?? [])).toEqual(expected[1]);
+    if (!died()) break;
+    deaths += 1;
+    expect([vm?.alive, vm?.usage, mediator?.vms.length]).toEqual([false, undefined, 1]);
+    expect(mediator?.frames.records(vm?.space.owner)).toEqual([]);
+    world.context.guest(1).destroy();
+    expect([mediator?.heapPages, mediator?.frames.pinnedFrames()]).toEqual([0, 0]);
+  }
+  expect(deaths).toBeGreaterThan(10);
+});
+
 /** Every SMC at the conduits and at the port of one run, with the registers. */
 function traceOf(seed: number): string[] {
-  const world = start(seed, "strict");
+  const world = start(seed, "strict", 50);
   const trace: string[] = [];
   world.context.observe(({ where, phase, guest, registers }) => {
     trace.push(`${where} ${phase} ${guest ?? "-"} ${registers.toArray().join(" ")}`);

@@ -112,6 +112,7 @@ export const busy: Scenario = {
   clauses: ["MED-009", "MED-040", "MED-150", "MED-151"],
   vms: VMS.length,
   interrupts: 900,
+  parallel: 100,
   run: (context) => {
     const tasks = VMS.map((index) => startVm(context, index));
     const { order, clients, counts } = watch(context);
@@ -146,6 +147,7 @@ export const deaths: Scenario = {
   clauses: ["MED-160", "MED-161", "MED-162", "MED-163", "MED-164", "MED-165", "MED-167", "SMC-8.3"],
   vms: 3,
   interrupts: 300,
+  parallel: 100,
   run: (context) => {
     const survivor = startVm(context, 0);
     const left: number[] = [];
