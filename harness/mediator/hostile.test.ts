@@ -370,8 +370,8 @@ test.each(["strict", "kvm"] as const)(
         "MED-106 RPC not delivered",
         "MED-131 reply refused",
         "MED-141 SHM_ALLOC reply refused",
-        "MED-080 REGISTER_SHM 0",
-        "MED-080 UNREGISTER_SHM 0",
+        "MED-080 REGISTER_SHM: OK",
+        "MED-080 UNREGISTER_SHM: OK",
         "MED-164 VM_DESTROYED",
       ]),
     );

@@ -1,5 +1,5 @@
 import { UNKNOWN_FUNCTION, Registers } from "../../machine/index.ts";
-import { API_UID, OPTEE_OWNER, OPTEE_SMC, SMC_RETURN } from "../../optee-abi/index.ts";
+import { API_UID, OPTEE_OWNER, OPTEE_SMC, SMC_RETURN, returnName } from "../../optee-abi/index.ts";
 import type { BackEndHost, GuestHost, ProbedTee, TeeBackEnd, TeeGuest } from "../backend.ts";
 import type { Outcome } from "../contract.ts";
 import { OpteeGuest } from "./guest.ts";
@@ -58,7 +58,7 @@ class ProbedOptee implements ProbedTee {
 
   announce(clientId: number): boolean {
     const a0 = call(this.#host, OPTEE_SMC.VM_CREATED, clientId).get(0);
-    this.#host.trace?.({ clientId, clause: "MED-015", what: `VM_CREATED: ${a0}` });
+    this.#host.trace?.({ clientId, clause: "MED-015", what: `VM_CREATED: ${returnName(a0)}` });
     return a0 === SMC_RETURN.OK;
   }
 }

@@ -6,6 +6,7 @@ import {
   SEC_CAP,
   SMC_RETURN,
   functionName,
+  returnName,
 } from "../../optee-abi/index.ts";
 import type { OpteeGuest } from "./guest.ts";
 
@@ -29,10 +30,12 @@ export function handleFastCall(guest: OpteeGuest, registers: Registers): boolean
   const fid = registers.get(0);
   switch (fid) {
     case OPTEE_SMC.CALLS_COUNT:
-      registers.set(0, CALLS_COUNT_VALUE.xenMediator); // MED-020
+      registers.set(0, CALLS_COUNT_VALUE.xenMediator);
+      guest.trace?.("MED-020", "CALLS_COUNT");
       return true;
     case OPTEE_SMC.GET_SHM_CONFIG:
-      registers.set(0, SMC_RETURN.ENOTAVAIL); // MED-027: never forwarded
+      registers.set(0, SMC_RETURN.ENOTAVAIL); // Never forwarded.
+      guest.trace?.("MED-027", "GET_SHM_CONFIG: ENOTAVAIL");
       return true;
     case OPTEE_SMC.EXCHANGE_CAPABILITIES:
       exchangeCapabilities(guest, registers);
@@ -72,7 +75,7 @@ function disableShmCache(guest: OpteeGuest, registers: Registers): void {
     }
   }
   guest.giveRegisters(answer);
-  guest.trace?.("MED-026", `DISABLE_SHM_CACHE: ${registers.get(0)}`);
+  guest.trace?.("MED-026", `DISABLE_SHM_CACHE: ${returnName(registers.get(0))}`);
 }
 
 /** MED-030 to MED-034. */
@@ -80,16 +83,17 @@ function exchangeCapabilities(guest: OpteeGuest, registers: Registers): void {
   const answer = guest.takeRegisters(OPTEE_SMC.EXCHANGE_CAPABILITIES);
   answer.set(1, registers.get(1) & NSEC_CAP.UNIPROCESSOR);
   guest.port.smc(answer);
-  const a0 = answer.get(0);
+  guest.giveRegisters(answer);
   const caps = answer.get(1) & KNOWN_CAPS & ~SEC_CAP.HAVE_RESERVED_SHM;
-  if (a0 !== SMC_RETURN.OK) {
-    registers.copyRegister(0, answer); // MED-031
+  if (answer.get(0) !== SMC_RETURN.OK) {
+    registers.copyRegister(0, answer);
+    guest.trace?.("MED-031", `EXCHANGE_CAPABILITIES: ${returnName(answer.get(0))}`);
   } else if ((caps & SEC_CAP.DYNAMIC_SHM) === 0) {
-    registers.set(0, SMC_RETURN.ENOTAVAIL); // MED-033
+    registers.set(0, SMC_RETURN.ENOTAVAIL);
+    guest.trace?.("MED-033", "EXCHANGE_CAPABILITIES: no dynamic shared memory");
   } else {
     registers.set(0, SMC_RETURN.OK);
     registers.set(1, caps);
+    guest.trace?.("MED-034", `EXCHANGE_CAPABILITIES: 0x${caps.toString(16)}`);
   }
-  guest.giveRegisters(answer);
-  guest.trace?.("MED-032", `capabilities 0x${caps.toString(16)} of a0 ${a0}`);
 }

@@ -35,6 +35,7 @@ export function handleReturnFromRpc(guest: OpteeGuest, registers: Registers): vo
     guest.trace?.("MED-110", `thread ${thread}`);
     return;
   }
+  guest.trace?.("MED-111", `thread ${thread}`);
   call.inFlight = true;
   call.thread = -1;
   const { out } = call;

@@ -177,7 +177,10 @@ function complete(guest: OpteeGuest, call: StdCall, registers: Registers): void 
   const copied = retry || copyBack(guest, call, message);
   registers.copyRegister(0, call.out);
   if (!copied && !rules.loseCopyBackError) registers.set(0, SMC_RETURN.EBADADDR);
-  guest.trace?.(copied ? "MED-080" : "MED-090", `${messageCommandName(message.cmd)} ${a0}`);
+  guest.trace?.(
+    copied ? "MED-080" : "MED-090",
+    `${messageCommandName(message.cmd)}: ${returnName(a0)}`,
+  );
   if (rules.freeByGuestCookie) settleByCookie(guest, message);
   else settleOwn(guest, call, message, a0 === SMC_RETURN.OK && message.ret === TEEC.TEEC_SUCCESS);
   guest.endCall(call);

@@ -18,6 +18,13 @@ import { GUESTS, HEAP, ScriptedPort, type Step, rpc } from "./scripted-port.ts";
 export const RAM = 0x4000_0000;
 const RAM_SIZE = 0x100_0000;
 
+export interface KitOptions extends Partial<MediatorOptions> {
+  /** What GET_THREAD_COUNT answers; 2 when not given. */
+  readonly threads?: number;
+  /** Neither trace nor log. */
+  readonly quiet?: boolean;
+}
+
 /** A scripted secure world, a mediator and one VM that acts as a hostile or honest driver. */
 export class GuestKit {
   readonly port = new ScriptedPort();
@@ -27,8 +34,8 @@ export class GuestKit {
   readonly vm: Vm;
   readonly #next = new Map<Vm, number>();
 
-  constructor(options: Partial<MediatorOptions> & { readonly threads?: number } = {}) {
-    const { threads, ...rest } = options;
+  constructor(options: KitOptions = {}) {
+    const { threads, quiet = false, ...rest } = options;
     if (threads !== undefined) {
       this.port.fast.set(OPTEE_SMC.GET_THREAD_COUNT, (registers) => {
         registers.set(0, SMC_RETURN.OK);
@@ -38,13 +45,31 @@ export class GuestKit {
     this.mediator = createMediator(this.port, {
       heap: HEAP,
       guests: [GUESTS],
-      trace: (event) => this.trace.push(event),
-      log: (line) => this.log.push(line),
+      ...(quiet
+        ? {}
+        : {
+            trace: (event: TraceEvent) => this.trace.push(event),
+            log: (line: string) => this.log.push(line),
+          }),
       now: () => 0,
       ...rest,
     });
     this.vm = this.addVm();
     this.port.seen.length = 0;
+  }
+
+  /** What a mediator reports while it probes a secure world that `prepare` has changed. */
+  static probe(prepare: (port: ScriptedPort) => void, options: KitOptions = {}): TraceEvent[] {
+    const port = new ScriptedPort();
+    prepare(port);
+    const trace: TraceEvent[] = [];
+    createMediator(port, {
+      heap: HEAP,
+      guests: [GUESTS],
+      trace: (event) => trace.push(event),
+      ...options,
+    });
+    return trace;
   }
 
   addVm(): Vm {
