@@ -12,13 +12,12 @@ import { type MessageView, PAGE_LIST, WORD, listPagesFor } from "../../optee-abi
 import { type BufferKind, STATUS, type ShmBuffer, type Status } from "./buffers.ts";
 import type { OpteeGuest } from "./guest.ts";
 
-const WORDS_PER_PAGE = PAGE_SIZE / 4;
 const PAGE_HIGH = 2 ** 20;
 
 /** A working copy of one guest list page. */
 class Scratch {
-  readonly words = new Int32Array(WORDS_PER_PAGE);
-  readonly bytes = new Uint8Array(this.words.buffer);
+  readonly bytes = new Uint8Array(PAGE_SIZE);
+  readonly words = new Int32Array(this.bytes.buffer);
 }
 
 // A stack and not one object: an access hook may let another vCPU enter in the middle of a walk.
@@ -40,7 +39,7 @@ export function translateNoncontig(
   const offset = pointerLow & PAGE_LIST.offsetMask;
   const pages = rules.truncatePageCount
     ? truncatedPageCount(view, index, offset)
-    : checkedPageCount(view, index, offset, rules.maxPagesPerBuffer);
+    : checkedPageCount(view, index, offset);
   if (pages < 0) return STATUS.einval;
   // MED-060, and MED-067 for 0: the list order of no pages underflows and cannot be allocated.
   if (pages === 0 || pages > rules.maxPagesPerBuffer) return STATUS.enomem;
@@ -79,12 +78,11 @@ function truncatedPageCount(view: MessageView, index: number, offset: number): n
   return Number(BigInt.asUintN(32, bytes >> 12n));
 }
 
-/** -1 for no pages and for a size that wraps; a number over `limit` for anything too large. */
-function checkedPageCount(view: MessageView, index: number, offset: number, limit: number): number {
+/** -1 for no pages and for a size that wraps. Exact as far as any limit reaches. */
+function checkedPageCount(view: MessageView, index: number, offset: number): number {
   const high = view.high(index, WORD.size);
   const low = view.low(index, WORD.size);
   if (high === 0xffff_ffff && low + offset > 0xffff_ffff) return -1;
-  if (high >= PAGE_HIGH) return limit + 1;
   const pages = Math.ceil((high * 0x1_0000_0000 + low + offset) / PAGE_SIZE);
   return pages === 0 ? -1 : pages;
 }
@@ -160,7 +158,8 @@ export function pinEntries(
     const low = source[done * 2] ?? 0;
     const high = (source[done * 2 + 1] ?? 0) >>> 0;
     const frame = stage2.writable(high * PAGE_HIGH + (low >>> 12));
-    if (frame < 0 || !frames.pin(frame)) return done;
+    // A page that is no writable RAM has frame -1, which no frame table has.
+    if (!frames.pin(frame)) return done;
     pins = frames.lastPins;
     target[(at + done) * 2] = frame << 12;
     target[(at + done) * 2 + 1] = frame >>> 20;

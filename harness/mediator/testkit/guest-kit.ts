@@ -23,11 +23,13 @@ export interface KitOptions extends Partial<MediatorOptions> {
   readonly threads?: number;
   /** Neither trace nor log. */
   readonly quiet?: boolean;
+  /** The machine, where another memory map is needed. */
+  readonly port?: ScriptedPort;
 }
 
 /** A scripted secure world, a mediator and one VM that acts as a hostile or honest driver. */
 export class GuestKit {
-  readonly port = new ScriptedPort();
+  readonly port: ScriptedPort;
   readonly trace: TraceEvent[] = [];
   readonly log: string[] = [];
   readonly mediator;
@@ -35,7 +37,8 @@ export class GuestKit {
   readonly #next = new Map<Vm, number>();
 
   constructor(options: KitOptions = {}) {
-    const { threads, quiet = false, ...rest } = options;
+    const { threads, quiet = false, port = new ScriptedPort(), ...rest } = options;
+    this.port = port;
     if (threads !== undefined) {
       this.port.fast.set(OPTEE_SMC.GET_THREAD_COUNT, (registers) => {
         registers.set(0, SMC_RETURN.OK);
@@ -59,7 +62,10 @@ export class GuestKit {
   }
 
   /** What a mediator reports while it probes a secure world that `prepare` has changed. */
-  static probe(prepare: (port: ScriptedPort) => void, options: KitOptions = {}): TraceEvent[] {
+  static probe(
+    prepare: (port: ScriptedPort) => void,
+    options: Partial<MediatorOptions> = {},
+  ): TraceEvent[] {
     const port = new ScriptedPort();
     prepare(port);
     const trace: TraceEvent[] = [];
