@@ -189,6 +189,6 @@ function* config(thread: Thread, arg: SharedPages, count: number): SecureTask {
       arg.setU64(messageSize(0) + 24, 0, PA_WIDTH);
     }
   }
-  yield* releaseParams(thread, imported);
+  yield* releaseParams(thread, imported) ?? [];
   arg.setU32(AT.ret, result);
 }

@@ -45,8 +45,9 @@ export function importParams(
   const held: RegisteredObject[] = [];
   const imported = (result: number): Imported => ({ result, params, held });
   if (count > MAX_TA_PARAMS) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-  for (const [index, param] of params.entries()) {
-    if (index >= count) break;
+  for (let index = 0; index < count; index += 1) {
+    const param = params[index];
+    if (param === undefined) break;
     const at = messageSize(first + index);
     const attr = arg.u32(at);
     const type = attr & ATTR.TYPE_MASK;
@@ -137,8 +138,9 @@ function refer(param: TaParam, pages: MemoryObject, offset: number, size: number
 
 /** Writes what the TA may have changed: sizes of output references, a and b of output values. */
 export function exportParams(arg: SharedPages, first: number, params: TaParams): void {
-  for (const [index, param] of params.entries()) {
-    if (!isOutputType(param.type)) continue;
+  for (let index = 0; index < params.length; index += 1) {
+    const param = params[index];
+    if (param === undefined || !isOutputType(param.type)) continue;
     const at = messageSize(first + index);
     if (param.isMemref) {
       arg.setU64(at + 16, Math.floor(param.size / TWO_32), param.size % TWO_32);
@@ -149,7 +151,25 @@ export function exportParams(arg: SharedPages, first: number, params: TaParams):
   }
 }
 
-/** Ends the call's hold on shared memory; temporary objects end with their last user. */
-export function* releaseParams(thread: Thread, imported: Imported): SecureTask {
-  for (const object of imported.held) yield* thread.partition.release(thread, object);
+/**
+ * Ends the call's hold on shared memory; temporary objects end with their last user. Undefined when
+ * that is all, else the task that lets threads go on which wait to unregister one.
+ */
+export function releaseParams(thread: Thread, { held }: Imported): SecureTask | undefined {
+  const { registered } = thread.partition;
+  for (let index = 0; index < held.length; index += 1) {
+    const object = held[index];
+    if (object !== undefined && registered.drop(object))
+      return releaseRest(thread, held, index + 1);
+  }
+  return undefined;
+}
+
+function* releaseRest(thread: Thread, held: readonly RegisteredObject[], next: number): SecureTask {
+  const { partition } = thread;
+  yield* partition.registered.released.broadcast(thread);
+  for (let index = next; index < held.length; index += 1) {
+    const object = held[index];
+    if (object !== undefined) yield* partition.release(thread, object);
+  }
 }

@@ -12,11 +12,12 @@ import {
 import { lentMemoryMessage } from "./lent-memory.ts";
 import { extractPages } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
-import { exportParams, importParams, releaseParams } from "./message-params.ts";
+import { exportParams, type Imported, importParams, releaseParams } from "./message-params.ts";
+import type { RegisteredObject } from "./registered-shm.ts";
 import type { ClientIdentity, Outcome } from "./session.ts";
 import { cancelCommand, closeSession, invokeCommand, openSession } from "./session-manager.ts";
 import { TEE_TIMEOUT_INFINITE } from "./tas/tee-api.ts";
-import type { SecureTask, Thread } from "./thread.ts";
+import { isTask, type MaybeSecure, type SecureTask, type Thread } from "./thread.ts";
 
 const TWO_32 = 0x1_0000_0000;
 const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
@@ -24,28 +25,20 @@ const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
 const AT = { cmd: 0, func: 4, session: 8, ret: 20, retOrigin: 24 } as const;
 
 /** Carries out the message in `arg`, which has `count` parameters; gives a0 of the call. */
-export function* handleMessage(
+export function handleMessage(
   thread: Thread,
   arg: SharedPages,
   count: number,
-): SecureTask<number> {
+): MaybeSecure<number> {
   const { core } = thread.partition;
   const command = arg.u32(AT.cmd);
   switch (command) {
     case MSG_CMD.OPEN_SESSION:
-      yield* open(thread, arg, count);
-      return SMC_RETURN.OK;
+      return open(thread, arg, count);
     case MSG_CMD.INVOKE_COMMAND:
-      yield* invoke(thread, arg, count);
-      return SMC_RETURN.OK;
-    case MSG_CMD.CLOSE_SESSION: {
-      const result =
-        count === 0
-          ? yield* closeSession(thread, thread.partition.sessions, arg.u32(AT.session))
-          : TEEC.TEEC_ERROR_BAD_PARAMETERS;
-      answer(arg, { result, origin: TEE });
-      return SMC_RETURN.OK;
-    }
+      return invoke(thread, arg, count);
+    case MSG_CMD.CLOSE_SESSION:
+      return close(thread, arg, count);
     case MSG_CMD.CANCEL: {
       const result =
         count === 0
@@ -60,19 +53,16 @@ export function* handleMessage(
       return SMC_RETURN.OK;
     case MSG_CMD.UNREGISTER_SHM:
       if (!core.build.dynamicShm) return SMC_RETURN.EBADCMD;
-      yield* unregister(thread, arg, count);
-      return SMC_RETURN.OK;
+      return unregister(thread, arg, count);
     case MSG_CMD.DO_BOTTOM_HALF:
       if (!core.features.asyncNotif) return SMC_RETURN.EBADCMD;
-      yield* thread.partition.notifications.bottomHalf(thread);
-      return SMC_RETURN.OK;
+      return thenOk(thread.partition.notifications.bottomHalf(thread));
     case MSG_CMD.STOP_ASYNC_NOTIF:
       if (!core.features.asyncNotif) return SMC_RETURN.EBADCMD;
-      yield* thread.partition.notifications.stop(thread);
-      return SMC_RETURN.OK;
+      return thenOk(thread.partition.notifications.stop(thread));
     default:
       if (command > MSG_CMD.ASSIGN_PROTMEM) return SMC_RETURN.EBADCMD;
-      return yield* lentMemoryMessage(thread, command, arg, count);
+      return lentMemoryMessage(thread, command, arg, count);
   }
 }
 
@@ -81,7 +71,21 @@ function answer(arg: SharedPages, { result, origin }: Outcome): void {
   arg.setU32(AT.retOrigin, origin);
 }
 
-function* open(thread: Thread, arg: SharedPages, count: number): SecureTask {
+function* thenOk(running: SecureTask): SecureTask<number> {
+  yield* running;
+  return SMC_RETURN.OK;
+}
+
+function* close(thread: Thread, arg: SharedPages, count: number): SecureTask<number> {
+  const result =
+    count === 0
+      ? yield* closeSession(thread, thread.partition.sessions, arg.u32(AT.session))
+      : TEEC.TEEC_ERROR_BAD_PARAMETERS;
+  answer(arg, { result, origin: TEE });
+  return SMC_RETURN.OK;
+}
+
+function* open(thread: Thread, arg: SharedPages, count: number): SecureTask<number> {
   const refuse = (result: number): void => {
     arg.setU32(AT.session, 0);
     answer(arg, { result, origin: TEE });
@@ -89,7 +93,7 @@ function* open(thread: Thread, arg: SharedPages, count: number): SecureTask {
   const meta = openMeta(arg, count);
   if (meta === undefined) {
     refuse(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-    return;
+    return SMC_RETURN.OK;
   }
   const imported = importParams(thread.partition, arg, 2, count - 2);
   if (imported.result === TEEC.TEEC_SUCCESS) {
@@ -107,7 +111,8 @@ function* open(thread: Thread, arg: SharedPages, count: number): SecureTask {
   } else {
     refuse(imported.result);
   }
-  yield* releaseParams(thread, imported);
+  yield* releaseParams(thread, imported) ?? [];
+  return SMC_RETURN.OK;
 }
 
 /** The TA and the client from the two meta parameters (MSG-2.1); undefined when they are wrong. */
@@ -137,23 +142,43 @@ function openMeta(
   }
 }
 
-function* invoke(thread: Thread, arg: SharedPages, count: number): SecureTask {
-  const imported = importParams(thread.partition, arg, 0, count);
-  if (imported.result === TEEC.TEEC_SUCCESS) {
-    const outcome = yield* invokeCommand(
-      thread,
-      thread.partition.sessions,
-      arg.u32(AT.session),
-      TEE_TIMEOUT_INFINITE,
-      arg.u32(AT.func),
-      imported.params,
-    );
-    exportParams(arg, 0, imported.params);
-    answer(arg, outcome);
-  } else {
+/** Plain code as long as neither TA nor core leaves the secure world: most calls are of this kind. */
+function invoke(thread: Thread, arg: SharedPages, count: number): MaybeSecure<number> {
+  const { partition } = thread;
+  const imported = importParams(partition, arg, 0, count);
+  if (imported.result !== TEEC.TEEC_SUCCESS) {
     answer(arg, { result: imported.result, origin: TEE });
+    const release = releaseParams(thread, imported);
+    return release === undefined ? SMC_RETURN.OK : thenOk(release);
   }
-  if (imported.held.length > 0) yield* releaseParams(thread, imported);
+  const session = arg.u32(AT.session);
+  const command = arg.u32(AT.func);
+  const outcome = invokeCommand(
+    thread,
+    partition.sessions,
+    session,
+    TEE_TIMEOUT_INFINITE,
+    command,
+    imported.params,
+  );
+  if (isTask(outcome)) return invokeLater(thread, arg, imported, outcome);
+  exportParams(arg, 0, imported.params);
+  answer(arg, outcome);
+  const release = releaseParams(thread, imported);
+  return release === undefined ? SMC_RETURN.OK : thenOk(release);
+}
+
+function* invokeLater(
+  thread: Thread,
+  arg: SharedPages,
+  imported: Imported,
+  running: SecureTask<Outcome>,
+): SecureTask<number> {
+  const outcome = yield* running;
+  exportParams(arg, 0, imported.params);
+  answer(arg, outcome);
+  yield* releaseParams(thread, imported) ?? [];
+  return SMC_RETURN.OK;
 }
 
 /** ret_origin is never written (MSG-2.3.4). */
@@ -174,20 +199,33 @@ function register(thread: Thread, arg: SharedPages, count: number): void {
 }
 
 /** ret_origin is written for a wrong number of parameters only (MSG-2.3.4). */
-function* unregister(thread: Thread, arg: SharedPages, count: number): SecureTask {
+function unregister(thread: Thread, arg: SharedPages, count: number): MaybeSecure<number> {
   if (count !== 1) {
     answer(arg, { result: TEEC.TEEC_ERROR_BAD_PARAMETERS, origin: TEE });
-    return;
+    return SMC_RETURN.OK;
   }
   const { registered } = thread.partition;
   const at = messageSize(0);
   const object = registered.find(arg.u32(at + 28), arg.u32(at + 24));
   if (object === undefined || object.guarded || object.releasing) {
     arg.setU32(AT.ret, TEEC.TEEC_ERROR_BAD_PARAMETERS);
-    return;
+    return SMC_RETURN.OK;
   }
   object.releasing = true;
+  if (object.users > 0) return unregisterUsed(thread, arg, object);
+  registered.remove(object);
+  arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
+  return SMC_RETURN.OK;
+}
+
+function* unregisterUsed(
+  thread: Thread,
+  arg: SharedPages,
+  object: RegisteredObject,
+): SecureTask<number> {
+  const { registered } = thread.partition;
   while (object.users > 0) yield* registered.released.wait(thread);
   registered.remove(object);
   arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
+  return SMC_RETURN.OK;
 }

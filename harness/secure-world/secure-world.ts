@@ -118,10 +118,10 @@ export class SecureWorld {
         return;
       }
       thread.clientId = client;
-      thread.body = standardCall(thread, fid, registers.get(1), registers.get(2), registers.get(3));
     }
     this.partitions.enter(partition);
-    run(thread, registers);
+    if (fid === OPTEE_SMC.RETURN_FROM_RPC) run(thread, registers);
+    else start(thread, registers, fid);
     this.partitions.leave(partition);
   }
 
@@ -143,6 +143,25 @@ export class SecureWorld {
   }
 }
 
+/** Starts a call on a thread; it has completed, or left the secure world, when this returns. */
+function start(thread: Thread, registers: Registers, fid: number): void {
+  const code = standardCall(thread, fid, registers.get(1), registers.get(2), registers.get(3));
+  if (typeof code === "number") {
+    complete(thread, registers, code);
+    return;
+  }
+  thread.body = code;
+  run(thread, registers);
+}
+
+function complete(thread: Thread, registers: Registers, code: number): void {
+  thread.state = "free";
+  registers.set(0, code);
+  registers.set(1, 0);
+  registers.set(2, 0);
+  registers.set(3, 0);
+}
+
 /** Runs the thread until it leaves the secure world, and says so in the registers. */
 function run(thread: Thread, registers: Registers): void {
   const step = thread.body?.next();
@@ -151,12 +170,8 @@ function run(thread: Thread, registers: Registers): void {
     return;
   }
   if (step.done === true) {
-    thread.state = "free";
     thread.body = undefined;
-    registers.set(0, step.value);
-    registers.set(1, 0);
-    registers.set(2, 0);
-    registers.set(3, 0);
+    complete(thread, registers, step.value);
     return;
   }
   thread.state = "suspended";

@@ -14,7 +14,7 @@ import { loadUserTa } from "./ta-loader.ts";
 import { enterClose, enterInvoke, enterOpen } from "./ta-entry.ts";
 import { TA_FLAG } from "./tas/ta.ts";
 import { TeeApi } from "./tas/tee-api.ts";
-import type { SecureTask, Thread } from "./thread.ts";
+import type { MaybeSecure, SecureTask, Thread } from "./thread.ts";
 
 const TEE = TEEC_ORIGIN.TEEC_ORIGIN_TEE;
 const fromTee = (result: number): Outcome => ({ result, origin: TEE });
@@ -41,7 +41,7 @@ export function* openSession(
     outcome = fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
   } else if (yield* context.enter(thread)) {
     outcome = yield* runOpen(thread, session, context, timeoutMs, params);
-    yield* context.leave(thread);
+    yield* context.leave(thread) ?? [];
   } else {
     outcome = fromTee(TEEC.TEEC_ERROR_BUSY);
   }
@@ -70,23 +70,58 @@ function* runOpen(
   return { result, origin: session.origin };
 }
 
-/** Invokes a command in a session of `open` (MSG-2). */
-export function* invokeCommand(
+/** Invokes a command in a session of `open` (MSG-2). A task only where something has to wait. */
+export function invokeCommand(
   thread: Thread,
   open: Session[],
   id: number,
   timeoutMs: number,
   command: number,
   params: TaParams,
-): SecureTask<Outcome> {
-  const session = yield* getSession(thread, open, id);
+): MaybeSecure<Outcome> {
+  const session = findSession(open, id);
   if (session === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-  const outcome = yield* invokeInSession(thread, session, timeoutMs, command, params);
-  yield* putSession(thread, session);
+  const { context } = session;
+  if (session.lockedBy !== undefined || context === undefined || context.panicked) {
+    return invokeWaiting(thread, session, timeoutMs, command, params);
+  }
+  session.references += 1;
+  session.lockedBy = thread;
+  if (!mayHave(context, params) || !context.tryEnter()) {
+    return invokeEntering(thread, session, timeoutMs, command, params);
+  }
+  startTimeout(session, context, timeoutMs);
+  const result = enterInvoke(thread, session, context, command, params);
+  if (typeof result !== "number" || context.panicked) {
+    return invokeRunning(thread, session, context, result);
+  }
+  const outcome = { result, origin: session.origin };
+  const rest = context.leave(thread);
+  return rest === undefined && !session.awaited
+    ? release(session, outcome)
+    : leaveInvoked(thread, session, outcome, rest);
+}
+
+/** The end of an invocation that nobody waits for. */
+function release(session: Session, outcome: Outcome): Outcome {
+  session.lockedBy = undefined;
+  session.references -= 1;
   return outcome;
 }
 
-function* invokeInSession(
+function* invokeWaiting(
+  thread: Thread,
+  session: Session,
+  timeoutMs: number,
+  command: number,
+  params: TaParams,
+): SecureTask<Outcome> {
+  if (!(yield* lockSession(thread, session))) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  return yield* invokeEntering(thread, session, timeoutMs, command, params);
+}
+
+/** In a session that the thread has locked. */
+function* invokeEntering(
   thread: Thread,
   session: Session,
   timeoutMs: number,
@@ -94,20 +129,46 @@ function* invokeInSession(
   params: TaParams,
 ): SecureTask<Outcome> {
   const { context } = session;
-  if (context === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_STATE);
-  if (!mayHave(context, params)) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-  if (!(yield* context.enter(thread))) return fromTee(TEEC.TEEC_ERROR_BUSY);
-  let outcome: Outcome;
-  if (context.panicked) {
-    outcome = yield* panicked(thread, context);
-  } else {
-    startTimeout(session, context, timeoutMs);
-    const result = yield* enterInvoke(thread, session, context, command, params);
-    outcome = context.panicked
-      ? yield* panicked(thread, context)
-      : { result, origin: session.origin };
+  let outcome = fromTee(TEEC.TEEC_ERROR_BAD_STATE);
+  if (context !== undefined && !mayHave(context, params)) {
+    outcome = fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  } else if (context !== undefined) {
+    outcome = fromTee(TEEC.TEEC_ERROR_BUSY);
+    if (yield* context.enter(thread)) {
+      let result: MaybeSecure<number> = 0;
+      if (!context.panicked) {
+        startTimeout(session, context, timeoutMs);
+        result = enterInvoke(thread, session, context, command, params);
+      }
+      return yield* invokeRunning(thread, session, context, result);
+    }
   }
-  yield* context.leave(thread);
+  yield* putSession(thread, session);
+  return outcome;
+}
+
+/** In a session that the thread has locked and an instance that it has entered. */
+function* invokeRunning(
+  thread: Thread,
+  session: Session,
+  context: TaContext,
+  running: MaybeSecure<number>,
+): SecureTask<Outcome> {
+  const result = typeof running === "number" ? running : yield* running;
+  const outcome = context.panicked
+    ? yield* panicked(thread, context)
+    : { result, origin: session.origin };
+  return yield* leaveInvoked(thread, session, outcome, context.leave(thread));
+}
+
+function* leaveInvoked(
+  thread: Thread,
+  session: Session,
+  outcome: Outcome,
+  leaving: SecureTask | undefined,
+): SecureTask<Outcome> {
+  if (leaving !== undefined) yield* leaving;
+  yield* putSession(thread, session);
   return outcome;
 }
 
@@ -180,23 +241,35 @@ function* panicked(thread: Thread, context: TaContext): SecureTask<Outcome> {
   return fromTee(TEEC.TEEC_ERROR_TARGET_DEAD);
 }
 
+function findSession(open: readonly Session[], id: number): Session | undefined {
+  for (let index = 0; index < open.length; index += 1) {
+    const session = open[index];
+    if (session?.id === id) return session.unlinked ? undefined : session;
+  }
+  return undefined;
+}
+
 function* getSession(
   thread: Thread,
   open: readonly Session[],
   id: number,
 ): SecureTask<Session | undefined> {
-  const session = open.find((one) => one.id === id);
-  if (session === undefined || session.unlinked) return undefined;
+  const session = findSession(open, id);
+  return session !== undefined && (yield* lockSession(thread, session)) ? session : undefined;
+}
+
+/** Waits for a session and locks it; false when it was closed meanwhile. */
+function* lockSession(thread: Thread, session: Session): SecureTask<boolean> {
   session.references += 1;
   while (session.lockedBy !== undefined && !session.unlinked) {
     yield* session.unlocked.wait(thread);
   }
   if (session.unlinked) {
     yield* dropReference(thread, session);
-    return undefined;
+    return false;
   }
   session.lockedBy = thread;
-  return session;
+  return true;
 }
 
 function* putSession(thread: Thread, session: Session): SecureTask {
@@ -223,7 +296,7 @@ function* endSession(thread: Thread, session: Session, open: Session[]): SecureT
     session.cancelAtMs = Number.POSITIVE_INFINITY;
     if (session.api !== undefined) yield* enterClose(thread, session, context);
     yield* unlink(thread, session, open);
-    if (entered) yield* context.leave(thread);
+    if (entered) yield* context.leave(thread) ?? [];
   }
   context.references -= 1;
   const { keepAlive, keepCrashed } = context;

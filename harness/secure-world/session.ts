@@ -2,7 +2,7 @@ import { SecureCondition } from "./sync.ts";
 import type { TaContext } from "./ta-context.ts";
 import type { TeeApi } from "./tas/tee-api.ts";
 import type { TaParams } from "./param.ts";
-import type { SecureTask, Thread } from "./thread.ts";
+import type { MaybeSecure, SecureTask, Thread } from "./thread.ts";
 
 /** A result code and who produced it. */
 export interface Outcome {
@@ -27,7 +27,7 @@ export interface SessionCalls {
     timeoutMs: number,
     command: number,
     params: TaParams,
-  ): SecureTask<Outcome>;
+  ): MaybeSecure<Outcome>;
   closeSession(thread: Thread, open: Session[], id: number): SecureTask<number>;
 }
 
@@ -57,6 +57,11 @@ export class Session {
   cancelled = false;
   cancelMask = true;
   cancelAtMs = Number.POSITIVE_INFINITY;
+
+  /** Threads wait for it, to use it or to close it. */
+  get awaited(): boolean {
+    return this.unlocked.waiting > 0 || this.idle.waiting > 0;
+  }
 
   constructor(id: number, client: ClientIdentity, thread: Thread) {
     this.id = id;

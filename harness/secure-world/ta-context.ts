@@ -48,6 +48,15 @@ export class TaContext {
     return (this.ta.flags & flag) !== 0;
   }
 
+  /** Enters an instance that is free and of no kind that excludes others; false when `enter` decides. */
+  tryEnter(): boolean {
+    if (this.has(TA_FLAG.CONCURRENT)) return true;
+    if (this.has(TA_FLAG.SINGLE_INSTANCE)) return false;
+    if (this.#busy || this.partition.singleInstance !== undefined) return false;
+    this.#busy = true;
+    return true;
+  }
+
   /**
    * Waits until `thread` may execute in this instance. False when waiting would be a deadlock: the
    * thread already holds the single-instance lock and the instance is busy.
@@ -74,9 +83,15 @@ export class TaContext {
     return true;
   }
 
-  *leave(thread: Thread): SecureTask {
-    if (this.has(TA_FLAG.CONCURRENT)) return;
+  /** Undefined when nobody waits, else the task that lets who waits go on. */
+  leave(thread: Thread): SecureTask | undefined {
+    if (this.has(TA_FLAG.CONCURRENT)) return undefined;
     this.#busy = false;
+    if (this.#free.waiting === 0 && !this.has(TA_FLAG.SINGLE_INSTANCE)) return undefined;
+    return this.#leaveAwaited(thread);
+  }
+
+  *#leaveAwaited(thread: Thread): SecureTask {
     yield* this.#free.signal(thread);
     if (this.has(TA_FLAG.SINGLE_INSTANCE)) yield* this.#leaveSingleInstance(thread);
   }

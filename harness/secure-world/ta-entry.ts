@@ -4,7 +4,7 @@ import type { Session } from "./session.ts";
 import type { TaContext } from "./ta-context.ts";
 import { type EntryResult, TaPanic } from "./tas/ta.ts";
 import { TeeApi } from "./tas/tee-api.ts";
-import type { SecureTask, Thread } from "./thread.ts";
+import type { MaybeSecure, SecureTask, Thread } from "./thread.ts";
 
 const { TEEC_SUCCESS, TEEC_ERROR_OUT_OF_MEMORY, TEEC_ERROR_TARGET_DEAD } = TEEC;
 /** CFG_CORE_MAX_SYSCALL_RECURSION: how deep TAs may call each other. */
@@ -33,17 +33,27 @@ export function* enterOpen(
   });
 }
 
-/** The invoke entry point. */
+/** The invoke entry point; plain code for a TA that does not leave the secure world. */
 export function enterInvoke(
   thread: Thread,
   session: Session,
   context: TaContext,
   command: number,
   params: TaParams,
-): SecureTask<number> {
-  return execute(thread, session, context, params, (api) =>
-    context.instance.invoke(api, command, params),
-  );
+): MaybeSecure<number> {
+  const api = begin(thread, session, context);
+  if (api === undefined) return TEEC_ERROR_OUT_OF_MEMORY;
+  let entered: EntryResult;
+  try {
+    entered = context.instance.invoke(api, command, params);
+  } catch (error) {
+    end(thread, session, context, api);
+    return die(context, params, error);
+  }
+  if (typeof entered !== "number") return goOn(thread, session, context, params, api, entered);
+  session.origin = TEEC_ORIGIN.TEEC_ORIGIN_TRUSTED_APP;
+  end(thread, session, context, api);
+  return entered;
 }
 
 /** The close entry point; a user TA has none for a session that it refused. */
@@ -75,41 +85,69 @@ function* finish(entered: EntryResult | undefined): SecureTask<number> {
   return typeof entered === "number" ? entered : yield* entered;
 }
 
-/**
- * Runs code of a TA. A panic or a data abort ends the instance: what it did to its parameters is
- * lost then, and the secure console tells.
- */
+/** Runs code of a TA other than its invoke entry point. */
 function* execute(
   thread: Thread,
   session: Session,
   context: TaContext,
   params: TaParams | undefined,
-  entry: (api: TeeApi) => EntryResult,
+  entry: (api: TeeApi) => SecureTask<number>,
 ): SecureTask<number> {
+  const api = begin(thread, session, context);
+  if (api === undefined) return TEEC_ERROR_OUT_OF_MEMORY;
+  return yield* goOn(thread, session, context, params, api, entry(api));
+}
+
+/** Before code of a TA runs; undefined when TAs may not call each other so deep. */
+function begin(thread: Thread, session: Session, context: TaContext): TeeApi | undefined {
   if (!context.isPseudo && thread.depth === MAX_DEPTH) {
     endOperation(session, context);
-    return TEEC_ERROR_OUT_OF_MEMORY;
+    return undefined;
   }
   thread.depth += 1;
   const api = session.api;
   if (api === undefined) throw new Error("a session without its TA");
   api.enter(thread);
+  return api;
+}
+
+/** After code of a TA has run, however that ended. */
+function end(thread: Thread, session: Session, context: TaContext, api: TeeApi): void {
+  api.leave();
+  thread.depth -= 1;
+  endOperation(session, context);
+}
+
+/** Runs code of a TA that may leave the secure world. */
+function* goOn(
+  thread: Thread,
+  session: Session,
+  context: TaContext,
+  params: TaParams | undefined,
+  api: TeeApi,
+  running: SecureTask<number>,
+): SecureTask<number> {
   try {
-    const entered = entry(api);
-    const result = typeof entered === "number" ? entered : yield* entered;
+    const result = yield* running;
     session.origin = TEEC_ORIGIN.TEEC_ORIGIN_TRUSTED_APP;
     return result;
   } catch (error) {
-    if (!(error instanceof TaPanic) && !(error instanceof RangeError)) throw error;
-    context.panicked = true;
-    if (params !== undefined) for (const param of params) param.restore();
-    report(context, error);
-    return TEEC_ERROR_TARGET_DEAD;
+    return die(context, params, error);
   } finally {
-    api.leave();
-    thread.depth -= 1;
-    endOperation(session, context);
+    end(thread, session, context, api);
   }
+}
+
+/**
+ * A panic or a data abort ends the instance: what it did to its parameters is lost then, and the
+ * secure console tells. Anything else is thrown on.
+ */
+function die(context: TaContext, params: TaParams | undefined, error: unknown): number {
+  if (!(error instanceof TaPanic) && !(error instanceof RangeError)) throw error;
+  context.panicked = true;
+  if (params !== undefined) for (const param of params) param.restore();
+  report(context, error);
+  return TEEC_ERROR_TARGET_DEAD;
 }
 
 /** A cancellation belongs to one operation of a user TA; the next starts masked and without. */

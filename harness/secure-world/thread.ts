@@ -5,6 +5,17 @@ import type { RpcArgument, RpcPayload } from "./rpc.ts";
 /** Code of the secure world that can leave it in the middle: each `yield` is an exit by RPC. */
 export type SecureTask<T = void> = Generator<undefined, T, undefined>;
 
+/**
+ * The value where the secure world was not left on the way to it, else the task that will give it. The
+ * calls that clients make most run as plain code: a generator for each function costs more than what
+ * the function does.
+ */
+export type MaybeSecure<T> = T | SecureTask<T>;
+
+export const isTask = <T extends object | number | boolean | undefined>(
+  value: MaybeSecure<T>,
+): value is SecureTask<T> => typeof value === "object" && value !== null && "next" in value;
+
 export type ThreadState = "free" | "active" | "suspended";
 
 /** One entry of the thread table (SMC-4.2). */

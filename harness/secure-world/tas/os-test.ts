@@ -3,7 +3,7 @@ import { PrivateMemory } from "../memory-object.ts";
 import { paramTypes, TaParam, type TaParams, taParams, TEE_PARAM, typesOf } from "../param.ts";
 import type { SecureTask } from "../thread.ts";
 import { CRYPT_CMD, CRYPT_UUID } from "./crypt.ts";
-import type { TaInstance, TrustedApplication } from "./ta.ts";
+import type { EntryResult, TaInstance, TrustedApplication } from "./ta.ts";
 import type { TeeApi } from "./tee-api.ts";
 import { uuidToMemory } from "./uuid-memory.ts";
 
@@ -33,7 +33,7 @@ const SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f
 const TRANSFER_SIZE = 32;
 
 /** A TA for tests of what the TEE does for TAs: parameters, time, panics, TAs as clients. */
-function* invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<number> {
+function invoke(tee: TeeApi, command: number, params: TaParams): EntryResult {
   tee.maskCancellation(false);
   switch (command) {
     case OS_TEST_CMD.INIT:
@@ -41,19 +41,19 @@ function* invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<num
     case OS_TEST_CMD.PANIC:
       return tee.panic(0xdead_beef);
     case OS_TEST_CMD.CLIENT:
-      return yield* clientOfCrypt(tee);
+      return clientOfCrypt(tee);
     case OS_TEST_CMD.CLIENT_WITH_TIMEOUT:
-      return yield* clientWithTimeout(tee, params);
+      return clientWithTimeout(tee, params);
     case OS_TEST_CMD.WAIT:
-      return yield* tee.wait(params[0].a);
+      return tee.wait(params[0].a);
     case OS_TEST_CMD.BAD_MEM_ACCESS:
       return badAccess(tee, params);
     case OS_TEST_CMD.TA2TA_MEMREF:
-      return yield* transfer(tee, params);
+      return transfer(tee, params);
     case OS_TEST_CMD.TA2TA_MEMREF_MIX:
       return mix(params);
     case OS_TEST_CMD.TA2TA_MEMREF_SIZE0:
-      return yield* transferNothing(tee, params);
+      return transferNothing(tee, params);
     case OS_TEST_CMD.PARAMS:
       if (typesOf(params) !== TWO_IN_TWO_OUT) return BAD;
       return params.every((param) => !param.isNull && param.size > 0) ? OK : BAD;

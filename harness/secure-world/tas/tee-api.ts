@@ -3,7 +3,7 @@ import type { TaParams } from "../param.ts";
 import { foreignInterrupt, rpcCommand, rpcValue, rpcWord } from "../rpc.ts";
 import type { ClientIdentity, Outcome, Session, SessionCalls } from "../session.ts";
 import type { TaContext } from "../ta-context.ts";
-import type { SecureTask, Thread } from "../thread.ts";
+import { isTask, type SecureTask, type Thread } from "../thread.ts";
 import { TaPanic } from "./ta.ts";
 
 export const TEE_TIMEOUT_INFINITE = 0xffff_ffff;
@@ -110,7 +110,9 @@ export class TeeApi {
     timeoutMs = TEE_TIMEOUT_INFINITE,
   ): SecureTask<Outcome> {
     const list = this.#context.openSessions;
-    return yield* this.#calls.invokeCommand(this.thread, list, session, timeoutMs, command, params);
+    const { thread } = this;
+    const outcome = this.#calls.invokeCommand(thread, list, session, timeoutMs, command, params);
+    return isTask(outcome) ? yield* outcome : outcome;
   }
 
   /** TEE_CloseTASession. */
