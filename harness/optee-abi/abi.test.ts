@@ -18,7 +18,6 @@ import {
   functionName,
   isOutputType,
   isRmemType,
-  isRpcReturn,
   isTmemType,
   isValueType,
   loginName,
@@ -30,43 +29,9 @@ import {
   resultName,
   returnName,
   rpcCommandName,
-  rpcFunction,
   secCapNames,
   uuidToOctets,
 } from "./index.ts";
-
-/** Identifiers composed as the header composes them: type, owner, function. */
-const fid = (fast: number, owner: number, number: number): number =>
-  ((fast << 31) | (owner << 24) | number) >>> 0;
-
-test("function identifiers are composed of kind, owner and number as optee_smc.h does", () => {
-  const os = 50;
-  const api = 63;
-  expect(OPTEE_SMC).toEqual({
-    CALLS_COUNT: fid(1, api, 0xff00),
-    CALLS_UID: fid(1, api, 0xff01),
-    CALLS_REVISION: fid(1, api, 0xff03),
-    GET_OS_UUID: fid(1, os, 0),
-    GET_OS_REVISION: fid(1, os, 1),
-    LOAD_IMAGE: fid(1, api, 2),
-    RETURN_FROM_RPC: fid(0, os, 3),
-    CALL_WITH_ARG: fid(0, os, 4),
-    GET_SHM_CONFIG: fid(1, os, 7),
-    L2CC_MUTEX: fid(1, os, 8),
-    EXCHANGE_CAPABILITIES: fid(1, os, 9),
-    DISABLE_SHM_CACHE: fid(1, os, 10),
-    ENABLE_SHM_CACHE: fid(1, os, 11),
-    BOOT_SECONDARY: fid(1, os, 12),
-    VM_CREATED: fid(1, os, 13),
-    VM_DESTROYED: fid(1, os, 14),
-    GET_THREAD_COUNT: fid(1, os, 15),
-    ENABLE_ASYNC_NOTIF: fid(1, os, 16),
-    GET_ASYNC_NOTIF_VALUE: fid(1, os, 17),
-    CALL_WITH_RPC_ARG: fid(0, os, 18),
-    CALL_WITH_REGD_ARG: fid(0, os, 19),
-    GET_PROTMEM_CONFIG: fid(1, os, 20),
-  });
-});
 
 test("numbers are looked up by their upstream names, unknown ones stay numbers", () => {
   expect(functionName(0x3200_0004)).toBe("CALL_WITH_ARG");
@@ -99,15 +64,6 @@ test("every table gives each number one name only", () => {
     expect(new Set(values).size).toBe(values.length);
     expect(values.every((value) => value >= 0 && value <= 0xffff_ffff)).toBe(true);
   }
-});
-
-test("an RPC return has the prefix and is not UNKNOWN_FUNCTION", () => {
-  for (const name of ["RPC_ALLOC", "RPC_FREE", "RPC_FOREIGN_INTR", "RPC_CMD"] as const) {
-    expect(isRpcReturn(SMC_RETURN[name])).toBe(true);
-  }
-  expect([0, 1, 7, 0xfffe_ffff, 0xffff_ffff].map(isRpcReturn)).toEqual(Array(5).fill(false));
-  expect(isRpcReturn(0xffff_1234)).toBe(true);
-  expect([SMC_RETURN.RPC_ALLOC, SMC_RETURN.RPC_CMD].map(rpcFunction)).toEqual([0, 5]);
 });
 
 test("capability bits have their names, unknown ones their value", () => {

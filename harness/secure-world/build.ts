@@ -19,6 +19,8 @@ export interface OpteeBuild {
   readonly asyncNotif: boolean;
   /** CFG_RPMB_ANNOUNCE_PROBE_CAP. */
   readonly rpmbProbe: boolean;
+  /** CFG_BOOT_SECONDARY_REQUEST: cores that wait in the secure world; PSCI starts them otherwise. */
+  readonly bootSecondary?: { readonly cores: number };
   /** CFG_PREALLOC_RPC_CACHE. */
   readonly preallocRpcCache: boolean;
   /** Secure RAM for TAs in bytes; guests of a virtualized build share it equally. */

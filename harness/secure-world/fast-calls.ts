@@ -68,12 +68,9 @@ export function fastCall(
       return;
     case OPTEE_SMC.GET_SHM_CONFIG:
       if (build.reservedShm === undefined) return unknown(registers);
-      setAll(registers, [
-        SMC_RETURN.OK,
-        build.reservedShm.base,
-        build.reservedShm.size,
-        SHM_CACHED,
-      ]);
+      setAll(registers, [SMC_RETURN.OK, 0, 0, SHM_CACHED]);
+      registers.set64(1, BigInt(build.reservedShm.base));
+      registers.set64(2, BigInt(build.reservedShm.size));
       return;
     case OPTEE_SMC.EXCHANGE_CAPABILITIES:
       exchangeCapabilities(registers, core);
@@ -85,7 +82,7 @@ export function fastCall(
       enableCache(registers, build, partition);
       return;
     case OPTEE_SMC.BOOT_SECONDARY:
-      registers.set(0, SMC_RETURN.ENOTAVAIL);
+      registers.set(0, bootSecondary(registers, build));
       return;
     case OPTEE_SMC.VM_CREATED:
       if (!build.virtualization) return unknown(registers);
@@ -192,6 +189,13 @@ function enableCache(
     partition.preallocRpcCache = true;
   }
   registers.set(0, SMC_RETURN.OK);
+}
+
+/** Core 0 is up already; the entry point in a3 is the normal world's affair, a2 is not looked at. */
+function bootSecondary(registers: Registers, { bootSecondary: built }: OpteeBuild): number {
+  if (built === undefined) return SMC_RETURN.ENOTAVAIL;
+  const core = registers.get(1);
+  return core > 0 && core < built.cores ? SMC_RETURN.OK : SMC_RETURN.EBADCMD;
 }
 
 function notificationValue(registers: Registers, partition: Partition | undefined): void {

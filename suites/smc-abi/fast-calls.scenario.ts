@@ -17,44 +17,74 @@ const scenario = (
   run: (context: ScenarioContext) => Data,
 ): Scenario => ({ conduits: ["direct", "hwdom"], clauses, run });
 
-const simple = (fid: number, ...clauses: string[]): Scenario =>
-  scenario(clauses, (context) => fastCall(context, fid));
+type Name = keyof typeof OPTEE_SMC;
+const simple = (name: Name, ...clauses: string[]): Scenario =>
+  scenario([`SMC-1.${name}`, `SMC-3.${name}`, ...clauses], (context) =>
+    fastCall(context, OPTEE_SMC[name]),
+  );
 
-export const callsCount = simple(OPTEE_SMC.CALLS_COUNT, "SMC-3");
-export const callsUid = simple(OPTEE_SMC.CALLS_UID, "SMC-3", "SMC-11.3");
-export const callsRevision = simple(OPTEE_SMC.CALLS_REVISION, "SMC-3");
-export const getOsUuid = simple(OPTEE_SMC.GET_OS_UUID, "SMC-3");
-export const getOsRevision = simple(OPTEE_SMC.GET_OS_REVISION, "SMC-3");
-export const getThreadCount = simple(OPTEE_SMC.GET_THREAD_COUNT, "SMC-3");
-export const l2ccMutex = simple(OPTEE_SMC.L2CC_MUTEX, "SMC-3");
-/** Function numbers 5 and 6 are unassigned. */
-export const unassigned = simple(0xb200_0005, "SMC-1", "SMC-2");
+export const callsCount = simple("CALLS_COUNT");
+export const callsUid = simple("CALLS_UID", "SMC-11.3");
+export const callsRevision = simple("CALLS_REVISION", "SMC-3.REGISTERS");
+export const getOsUuid = simple("GET_OS_UUID");
+export const getOsRevision = simple("GET_OS_REVISION");
+export const getThreadCount = simple("GET_THREAD_COUNT", "SMC-2.OK");
+export const l2ccMutex = simple("L2CC_MUTEX", "SMC-2.UNKNOWN_FUNCTION");
+/** Function numbers 5 and 6 are unassigned, and owner 62 is between OP-TEE and EL3. */
+export const unassigned = scenario(["SMC-1.UNASSIGNED", "SMC-2.UNKNOWN_FUNCTION"], (context) =>
+  [0xb200_0005, 0xb200_0006, 0xbe00_0000].map((fid) => fastCall(context, fid)[0] ?? -1),
+);
 
 /** With nothing announced, with the one capability there is, and with one that there is not. */
-export const exchangeCapabilities = scenario(["SMC-3", "SMC-3.1"], (context) => ({
-  none: fastCall(context, OPTEE_SMC.EXCHANGE_CAPABILITIES, [0, 0x22, 0x33, 0x44, 0x55, 0x66]),
-  uniprocessor: fastCall(
-    context,
-    OPTEE_SMC.EXCHANGE_CAPABILITIES,
-    [1, 0x22, 0x33, 0x44, 0x55, 0x66],
-  ),
-  unknown: fastCall(
-    context,
-    OPTEE_SMC.EXCHANGE_CAPABILITIES,
-    [0xffff, 0x22, 0x33, 0x44, 0x55, 0x66],
-  ),
-}));
+export const exchangeCapabilities = scenario(
+  [
+    "SMC-1.EXCHANGE_CAPABILITIES",
+    "SMC-3.EXCHANGE_CAPABILITIES",
+    "SMC-3.1.UNIPROCESSOR",
+    "SMC-3.1.UNREGISTERED_SHM",
+    "SMC-3.1.MEMREF_NULL",
+    "SMC-3.1.RPC_ARG",
+    "SMC-3.1.STATELESS",
+    "SMC-2.ENOTAVAIL",
+  ],
+  (context) => ({
+    none: fastCall(context, OPTEE_SMC.EXCHANGE_CAPABILITIES, [0, 0x22, 0x33, 0x44, 0x55, 0x66]),
+    uniprocessor: fastCall(
+      context,
+      OPTEE_SMC.EXCHANGE_CAPABILITIES,
+      [1, 0x22, 0x33, 0x44, 0x55, 0x66],
+    ),
+    unknown: fastCall(
+      context,
+      OPTEE_SMC.EXCHANGE_CAPABILITIES,
+      [0xffff, 0x22, 0x33, 0x44, 0x55, 0x66],
+    ),
+  }),
+);
 
 /** What the capability bits say about the static pool, and what the call for it answers. */
-export const reservedMemory = scenario(["SMC-3", "SMC-3.1"], (context) => {
-  const caps = fastCall(context, OPTEE_SMC.EXCHANGE_CAPABILITIES, [0])[1] ?? 0;
-  const config = fastCall(context, OPTEE_SMC.GET_SHM_CONFIG);
-  return { announced: (caps & SEC_CAP.HAVE_RESERVED_SHM) !== 0, config };
-});
+export const reservedMemory = scenario(
+  ["SMC-1.GET_SHM_CONFIG", "SMC-3.GET_SHM_CONFIG", "SMC-3.1.HAVE_RESERVED_SHM"],
+  (context) => {
+    const caps = fastCall(context, OPTEE_SMC.EXCHANGE_CAPABILITIES, [0])[1] ?? 0;
+    const config = fastCall(context, OPTEE_SMC.GET_SHM_CONFIG);
+    return { announced: (caps & SEC_CAP.HAVE_RESERVED_SHM) !== 0, config };
+  },
+);
 
 /** The cache is emptied and off, then on, then off again. */
-export const shmCache = scenario(["SMC-3", "SMC-6"], (context) => [
-  fastCall(context, OPTEE_SMC.DISABLE_SHM_CACHE)[0] ?? -1,
-  fastCall(context, OPTEE_SMC.ENABLE_SHM_CACHE)[0] ?? -1,
-  fastCall(context, OPTEE_SMC.DISABLE_SHM_CACHE)[0] ?? -1,
-]);
+export const shmCache = scenario(
+  [
+    "SMC-1.ENABLE_SHM_CACHE",
+    "SMC-1.DISABLE_SHM_CACHE",
+    "SMC-3.ENABLE_SHM_CACHE",
+    "SMC-3.DISABLE_SHM_CACHE",
+    "SMC-6.ENABLE",
+    "SMC-6.DISABLE",
+  ],
+  (context) => [
+    fastCall(context, OPTEE_SMC.DISABLE_SHM_CACHE)[0] ?? -1,
+    fastCall(context, OPTEE_SMC.ENABLE_SHM_CACHE)[0] ?? -1,
+    fastCall(context, OPTEE_SMC.DISABLE_SHM_CACHE)[0] ?? -1,
+  ],
+);
