@@ -49,7 +49,7 @@ const GOLDEN = Buffer.from(
   "hex",
 );
 
-test("a message has the bytes of the sheet", () => {
+test("MSG-1, MSG-1.1.PARAMS, MSG-1.1.PAD: a message has the bytes of the sheet", () => {
   const decoded = {
     cmd: 4,
     func: 0,
@@ -63,7 +63,18 @@ test("a message has the bytes of the sheet", () => {
   expect(decodeMessage(GOLDEN)).toEqual(decoded);
 });
 
-test("the members of the parameter union lie on each other as the sheet says", () => {
+test("MSG-1.1.CMD, MSG-1.1.FUNC, MSG-1.1.SESSION, MSG-1.1.CANCEL_ID, MSG-1.1.RET, MSG-1.1.RET_ORIGIN, MSG-1.1.NUM_PARAMS: each header field has its place", () => {
+  const fields = { cmd: 0, func: 4, session: 8, cancel_id: 12, ret: 20, ret_origin: 24 } as const;
+  for (const [field, at] of Object.entries(fields)) {
+    const words = new Uint32Array(8);
+    words[at / 4] = 0x0102_0304;
+    expect(encodeMessage({ [field]: 0x0102_0304 })).toEqual(new Uint8Array(words.buffer));
+    expect(decodeMessage(new Uint8Array(words.buffer))).toMatchObject({ [field]: 0x0102_0304 });
+  }
+  expect([...encodeMessage({ params: [{}, {}] }).subarray(28, 32)]).toEqual([2, 0, 0, 0]);
+});
+
+test("MSG-1.2.ATTR, MSG-1.2.TMEM, MSG-1.2.RMEM, MSG-1.2.VALUE, MSG-1.2.OCTETS, MSG-1.2.ALIASING: the members of the parameter union lie on each other as the sheet says", () => {
   const bytes = GOLDEN.subarray(32);
   expect(PARAM_TMEM.read(bytes)).toEqual({
     attr: 0x20an,
@@ -88,7 +99,7 @@ test("the members of the parameter union lie on each other as the sheet says", (
   );
 });
 
-test("sizes are 32 + 32 n and a page holds 127 parameters", () => {
+test("MSG-1.1.SIZE: sizes are 32 + 32 n and a page holds 127 parameters", () => {
   expect([0, 1, 2, 4, 6, 127].map(messageSize)).toEqual([32, 64, 96, 160, 224, 4096]);
   expect(MSG_MAX_NUM_PARAMS).toBe(127);
   expect(MSG_ARG.size).toBe(32);
@@ -176,7 +187,7 @@ test("numbers in a view are exact below 2^53 and refused beyond", () => {
   expect(new MessageView(new Uint8Array(100), 32, 64).byteLength).toBe(64);
 });
 
-test("NONCONTIG counts only on temporary references", () => {
+test("MSG-1.3.NONCONTIG: NONCONTIG counts only on temporary references", () => {
   const attrs = [0x20an, 0x209n, 0x20bn, 0x30an, 0x20dn, 0x205n, 0x201n, 0xan, 0x200n];
   const view = new MessageView(encodeMessage({ params: attrs.map((attr) => ({ attr })) }));
   expect(attrs.map((_, index) => view.isNoncontig(index))).toEqual([
@@ -212,7 +223,7 @@ test("writing a structure touches its own bytes and no other", () => {
   expect(() => layout.read(bytes, -1)).toThrow(RangeError);
 });
 
-test("page lists: 511 entries and a link on each page, the link only when more follow", () => {
+test("MSG-1.4.1: page lists: 511 entries and a link on each page, the link only when more follow", () => {
   expect([0, 1, 4095, 4096, 4097].map((size) => pagesFor(size, 0))).toEqual([0, 1, 1, 1, 2]);
   expect([pagesFor(0, 5), pagesFor(4096, 1)]).toEqual([1, 2]);
   expect([1, 511, 512, 1022, 1023].map(listPagesFor)).toEqual([1, 1, 2, 2, 3]);

@@ -21,7 +21,7 @@ function probed(build = {}): { kit: SecureKit; probe: ProbeTa; session: number }
   return { kit, probe, session: kit.open(ProbeTa.uuid).session };
 }
 
-test("MSG-2.2: values arrive as 32-bit a and b; c goes neither in nor out", () => {
+test("MSG-2.2.VALUE, MSG-2.2.EXPORT: values arrive as 32-bit a and b; c goes neither in nor out", () => {
   const { kit, probe, session } = probed();
   probe.next = ([, inout]) => {
     inout.a += 1;
@@ -37,7 +37,7 @@ test("MSG-2.2: values arrive as 32-bit a and b; c goes neither in nor out", () =
   expect(done.params[1]).toEqual({ attr: 3n, a: 5n, b: 0xffff_ffffn, c: 6n });
 });
 
-test("MSG-2.2: outputs are exported even when the TA fails, inputs never", () => {
+test("MSG-2.2.EXPORT, MSG-2.4.TA_RETURNED: outputs are exported even when the TA fails, inputs never", () => {
   const { kit, probe, session } = probed();
   probe.next = (params) => {
     for (const param of params) {
@@ -62,7 +62,7 @@ test("MSG-2.2: outputs are exported even when the TA fails, inputs never", () =>
   ]);
 });
 
-test("MSG-2.2: META, reserved types and more than four parameters are refused before the TA", () => {
+test("MSG-2.2.META, MSG-2.2.RESERVED, MSG-2.2.MAX_PARAMS, MSG-1.3.TYPE, MSG-2.4.IMPORT_FAILED: META, reserved types and more than four parameters are refused before the TA", () => {
   const { kit, probe, session } = probed();
   probe.params = undefined;
   for (const params of [
@@ -79,7 +79,7 @@ test("MSG-2.2: META, reserved types and more than four parameters are refused be
   expect(probe.params).toBeUndefined();
 });
 
-test("MSG-2.2: TMEM at address 0 is NULL of size 0, whatever the rest says", () => {
+test("MSG-2.2.TMEM_NULL: TMEM at address 0 is NULL of size 0, whatever the rest says", () => {
   const { kit, probe, session } = probed();
   for (const attr of [9, 0xa, 0xb, 0x209, 0x20a]) {
     expect(kit.invoke(session, 0, [tmem(attr, 0n, 4096n, 5n)]).ret).toBe(0);
@@ -87,7 +87,7 @@ test("MSG-2.2: TMEM at address 0 is NULL of size 0, whatever the rest says", () 
   }
 });
 
-test("MSG-2.2: contiguous TMEM is accepted only inside the reserved pool", () => {
+test("MSG-2.2.TMEM_CONTIGUOUS: contiguous TMEM is accepted only inside the reserved pool", () => {
   const { kit, probe, session } = probed();
   const read = (at: number, size: number): number =>
     kit.invoke(session, 0, [tmem(ATTR_TYPE.TMEM_INPUT, BigInt(at), BigInt(size))]).ret;
@@ -104,7 +104,7 @@ test("MSG-2.2: contiguous TMEM is accepted only inside the reserved pool", () =>
   }
 });
 
-test("MSG-2.2: TMEM page lists last for the call and cannot be unregistered", () => {
+test("MSG-2.2.TMEM_NONCONTIG, MSG-2.3.2: TMEM page lists last for the call and cannot be unregistered", () => {
   const { kit, probe, session } = probed();
   const pages = [kit.page(), kit.page()];
   kit.poke((pages[0] ?? 0) + 4090, new TextEncoder().encode("abcdef"));
@@ -126,7 +126,7 @@ test("MSG-2.2: TMEM page lists last for the call and cannot be unregistered", ()
   expect(kit.unregister(0x77n).ret).toBe(BAD);
 });
 
-test("MSG-2.2: RMEM beyond its object is SECURITY, an unknown cookie BAD_PARAMETERS", () => {
+test("MSG-2.2.RMEM, MSG-2.4.IMPORT_FAILED: RMEM beyond its object is SECURITY, an unknown cookie BAD_PARAMETERS", () => {
   const { kit, session } = probed();
   kit.register(0x9_0000_0009n, 2, 100);
   const ret = (cookie: bigint, offset: bigint, size: bigint): number =>
@@ -172,7 +172,7 @@ test("MSG-2.2.RMEM, MSG-2.3.2: cookie 0 is no NULL: it names the page of the mes
   expect(kit.get(pooled).ret).toBe(0);
 });
 
-test("MSG-2.2: any mix of valid parameters reaches the TA and comes back as the wire says", () => {
+test("MSG-2.2.VALUE, MSG-2.2.RMEM, MSG-2.2.EXPORT: any mix of valid parameters reaches the TA and comes back as the wire says", () => {
   const { kit, probe, session } = probed();
   const { pages } = kit.register(5n, 3, 40);
   const bytes = Uint8Array.from({ length: 3 * PAGE }, (_, index) => index * 13);
@@ -213,13 +213,13 @@ test("MSG-2.2: any mix of valid parameters reaches the TA and comes back as the 
   );
 });
 
-test("MSG-2: parameters of an invocation are judged before the session is looked up", () => {
+test("MSG-2.INVOKE_COMMAND: parameters of an invocation are judged before the session is looked up", () => {
   const { kit } = probed();
   expect(kit.invoke(99, 0, [value(8)])).toMatchObject({ ret: BAD, ret_origin: 3 });
   expect(kit.invoke(99, 0)).toMatchObject({ ret: BAD, ret_origin: 3 });
 });
 
-test("MSG-2: CLOSE and CANCEL take no parameters and name what they do not find", () => {
+test("MSG-2.CLOSE_SESSION, MSG-2.CANCEL: CLOSE and CANCEL take no parameters and name what they do not find", () => {
   const { kit, session } = probed();
   const ret = (cmd: number, id: number, params: Param[] = []): number =>
     kit.call({ cmd, session: id, params }).ret;
@@ -229,7 +229,7 @@ test("MSG-2: CLOSE and CANCEL take no parameters and name what they do not find"
   expect([ret(CANCEL, session), ret(CLOSE_SESSION, session)]).toEqual([0, 0]);
 });
 
-test("MSG-2: notification messages are EBADCMD when not built, and leave ret alone", () => {
+test("MSG-2.DO_BOTTOM_HALF, MSG-2.STOP_ASYNC_NOTIF: notification messages are EBADCMD when not built, and leave ret alone", () => {
   const without = probed({ asyncNotif: false }).kit;
   const built = probed().kit;
   for (const cmd of [MSG_CMD.DO_BOTTOM_HALF, MSG_CMD.STOP_ASYNC_NOTIF]) {
@@ -242,7 +242,7 @@ test("MSG-2: notification messages are EBADCMD when not built, and leave ret alo
   }
 });
 
-test("MSG-2.1.1: the client UUID counts for user and group logins and is nil for public ones", () => {
+test("MSG-2.1.1, MSG-2.1.P1, MSG-1.3.LOGIN: the client UUID counts for user and group logins and is nil for public ones", () => {
   const { kit, probe } = probed();
   const own = "11110000-0000-0000-2222-000000000000";
   const nil = "00000000-0000-0000-0000-000000000000";
@@ -273,7 +273,7 @@ test("MSG-2.1.2: a session gets the id after the last one's, skipping 0 and thos
   expect(open()).toBe(1);
 });
 
-test("MSG-2.4: a refused open has session 0 and names who refused", () => {
+test("MSG-2.OPEN_SESSION, MSG-2.4.TA_RETURNED, MSG-2.1.3: a refused open has session 0 and names who refused", () => {
   const { kit, probe } = probed();
   probe.next = () => TEEC.TEEC_ERROR_ACCESS_DENIED;
   expect(kit.open(ProbeTa.uuid)).toMatchObject({
@@ -311,7 +311,7 @@ test("MSG-2.3.4: registering and unregistering leave ret_origin alone when they 
   expect(kit.unregister(4n)).toMatchObject({ ret: 0, ret_origin: 0 });
 });
 
-test("MSG-2: REGISTER_SHM demands exactly one parameter of attribute 0x20a", () => {
+test("MSG-2.REGISTER_SHM, MSG-1.3.RESERVED: REGISTER_SHM demands exactly one parameter of attribute 0x20a", () => {
   const { kit } = probed();
   const list = kit.listOf([kit.page()]);
   const ret = (attr: bigint, count = 1): number =>
@@ -362,7 +362,7 @@ test("MSG-1.4.4: the link is followed only when more pages are needed", () => {
   expect(register(512, 0xe10_0000)).toBe(BAD);
 });
 
-test("MSG-1.4.7: unaligned, secure and absent pages are refused", () => {
+test("MSG-1.4.4, MSG-1.4.7: unaligned, secure and absent pages are refused", () => {
   const { kit } = probed();
   const good = kit.page();
   for (const bad of [good + 1, good + 2048, 0xe10_0000, 0x9000_0000, 2 ** 51]) {

@@ -220,6 +220,13 @@ export class SecureKit {
     return this.#arguments.get(cookie);
   }
 
+  /** The command that an exit asks for; -1 for every other exit, and at the end of the call. */
+  commandOf(registers: Registers): number {
+    if (rpcFunction(registers.get(0)) !== RPC_FUNC.CMD) return -1;
+    const at = this.argumentAt((BigInt(registers.get(1)) << 32n) | BigInt(registers.get(2)));
+    return at === undefined ? -1 : this.get(at).cmd;
+  }
+
   /** RPC argument pages that were not freed. */
   get liveArguments(): number {
     return this.#arguments.size;
