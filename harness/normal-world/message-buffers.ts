@@ -1,4 +1,4 @@
-import { type Ipa, PAGE_SIZE, type Task } from "../machine/index.ts";
+import { type Ipa, PAGE_SIZE, type Task, WaitQueue } from "../machine/index.ts";
 import { messageSize, MessageView, OPTEE_SMC, RPC_ARG_PARAM_COUNT } from "../optee-abi/index.ts";
 import type { Kernel } from "./kernel.ts";
 import type { TeeShm } from "./shm.ts";
@@ -80,6 +80,8 @@ export class MessageBuffers {
   readonly #make: EntryMaker;
   readonly #free: MessageBuffer[] = [];
   readonly entries: TeeShm[] = [];
+  readonly #made = new WaitQueue("optee message page");
+  #making = false;
 
   constructor(kernel: Kernel, placement: Placement, make: EntryMaker) {
     this.#kernel = kernel;
@@ -95,9 +97,14 @@ export class MessageBuffers {
   }
 
   *take(): Task<MessageBuffer | undefined> {
+    // One at a time: who waits may find a place in the page that another made.
+    while (this.#making) yield this.#made;
     const free = this.takeFree();
     if (free !== undefined) return free;
+    this.#making = true;
     const shm = yield* this.#make();
+    this.#making = false;
+    this.#made.wakeAll();
     if (shm === undefined) return undefined;
     this.entries.push(shm);
     const placement = this.#placement;
