@@ -23,6 +23,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/run.ts"),
   },
   {
+    name: "fuzz",
+    summary: "let hostile guests loose on the mediator and the OP-TEE model",
+    group: "Running",
+    load: () => import("./commands/fuzz.ts"),
+  },
+  {
     name: "compare",
     summary: "say what became better or worse between two runs",
     group: RESULTS,

@@ -30,7 +30,7 @@ export interface MediatorOptions {
   readonly backEnds?: readonly TeeBackEnd[];
   /** Only this back end, which must answer its probe (Xen's `tee=`, MED-005). */
   readonly tee?: string;
-  /** "compatible" of the platform's TEE node; by default those of the back ends (MED-001). */
+  /** "compatible" of the platform's TEE node; OP-TEE's by default (MED-001). */
   readonly compatible?: readonly string[];
   /** Injected allocation failures, for tests. */
   readonly failAllocation?: (what: Allocation) => boolean;
@@ -73,12 +73,11 @@ export interface VmSpec {
   readonly hardwareDomain?: boolean;
 }
 
-/** A VM; `Space` is its memory as the mediator's placement holds it. */
-export interface Vm<Space = GuestSpace> {
+export interface Vm {
   readonly clientId: number;
   readonly conduit: Conduit;
   /** The VM's memory with what a hypervisor can do to it: ballooning, donation, protection. */
-  readonly space: Space;
+  readonly space: GuestSpace;
   readonly alive: boolean;
   /** The node that the VM's device tree gets for its TEE; undefined without one (MED-010). */
   readonly firmwareNode: GuestFirmwareNode | undefined;

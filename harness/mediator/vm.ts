@@ -8,19 +8,16 @@ import {
 } from "../machine/index.ts";
 import type { GuestFirmwareNode, GuestUsage, TeeBackEnd, TeeGuest } from "./backend.ts";
 import type { Trap, TrapResult, Vm } from "./contract.ts";
-import type { VmMemory } from "./front.ts";
-
-type ServedBy = Pick<TeeBackEnd, "guestNode" | "owners">;
 
 const NO_OWNERS = [64, -1] as const;
 
 /** One VM: classifies what it traps on and hands the TEE's share to the back end. */
-export class MediatedVm<Space extends VmMemory = GuestSpace> implements Vm<Space> {
+export class MediatedVm implements Vm {
   readonly clientId: number;
-  readonly space: Space;
+  readonly space: GuestSpace;
   readonly conduit: Conduit;
   readonly firmwareNode: GuestFirmwareNode | undefined;
-  readonly #onEnd: (vm: MediatedVm<Space>) => void;
+  readonly #onEnd: (vm: MediatedVm) => void;
   readonly #owners: readonly [number, number];
   #tee: TeeGuest | undefined;
   #depth = 0;
@@ -28,10 +25,10 @@ export class MediatedVm<Space extends VmMemory = GuestSpace> implements Vm<Space
 
   constructor(
     clientId: number,
-    space: Space,
+    space: GuestSpace,
     ram: { readonly base: number; readonly size: number },
-    tee: { readonly guest: TeeGuest; readonly backEnd: ServedBy } | undefined,
-    onEnd: (vm: MediatedVm<Space>) => void,
+    tee: { readonly guest: TeeGuest; readonly backEnd: TeeBackEnd } | undefined,
+    onEnd: (vm: MediatedVm) => void,
   ) {
     this.clientId = clientId;
     this.space = space;

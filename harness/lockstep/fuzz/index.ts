@@ -1,0 +1,15 @@
+export { type Batch, programSeed } from "./batch.ts";
+export {
+  type CampaignFinding,
+  type CampaignOptions,
+  type CampaignResult,
+  runCampaign,
+  shrinkFinding,
+} from "./campaign.ts";
+export { corpusFiles, corpusFolder } from "./corpus.ts";
+export { EXCUSES, type Excuse, excusesOf, INVARIANTS, type Invariant } from "./invariants.ts";
+export type { Violation } from "./machine.ts";
+export type { Program } from "./program.ts";
+export { replay } from "./replay.ts";
+export { readStored, STORED_FORMAT, type StoredProgram, writeStored } from "./stored.ts";
+export { abiReached } from "./summary.ts";
