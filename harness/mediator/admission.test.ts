@@ -94,6 +94,7 @@ test("MED-045: an argument outside the guest's RAM is EBADADDR, wherever it poin
     const registers = kit.smc([OPTEE_SMC.CALL_WITH_ARG, high, low]);
     expect(registers.get(0)).toBe(SMC_RETURN.EBADADDR);
   }
+  expect(kit.port.seen).toEqual([]);
   expect(kit.mediator.heapPages).toBe(0);
 });
 

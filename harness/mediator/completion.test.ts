@@ -140,6 +140,55 @@ test.each(attacks)(
   },
 );
 
+test("MED-085: xen survives a guest that frees a buffer while it is being registered", () => {
+  for (const step of [succeed, failWith(TEEC.TEEC_ERROR_BAD_PARAMETERS)]) {
+    const kit = new GuestKit({ rules: "xen" });
+    const { at, pages } = kit.register(7n);
+    kit.port.steps.push(interrupt);
+    kit.call(at);
+    const shadow = kit.port.argument;
+    const params = [value(ATTR_TYPE.TMEM_INPUT, 0n, 0n, 7n)];
+    kit.call(kit.put({ cmd: MSG_CMD.INVOKE_COMMAND, params }));
+    expect(kit.pins(pages[0] ?? 0)).toBe(0);
+    kit.port.argument = shadow;
+    kit.port.steps.push(step);
+    expect(kit.resume().get(0)).toBe(SMC_RETURN.OK);
+    expect(kit.vm.usage).toMatchObject({ calls: 0, buffers: 0, pages: 0 });
+  }
+});
+
+test("MED-084: a call that uses registered memory does not free it, whatever its result", () => {
+  for (const rules of ["xen", "strict", "kvm"] as const) {
+    for (const step of [succeed, failWith(TEEC.TEEC_ERROR_GENERIC)]) {
+      const kit = new GuestKit({ rules });
+      const page = registered(kit, 7n);
+      const params = [
+        value(ATTR_TYPE.RMEM_INOUT, 0n, 4096n, 7n),
+        value(ATTR_TYPE.VALUE_INPUT, 0n, 0n, 7n),
+      ];
+      kit.port.steps.push(step);
+      kit.call(kit.put({ cmd: MSG_CMD.INVOKE_COMMAND, params }));
+      expect(kit.pins(page)).toBe(1);
+    }
+  }
+});
+
+test("MED-086: xen completes the message on ETHREAD_LIMIT: what the secure world left in it is copied back", () => {
+  for (const [rules, session] of [
+    ["xen", 77],
+    ["strict", 0],
+  ] as const) {
+    const kit = new GuestKit({ rules });
+    kit.port.steps.push((registers, port) => {
+      port.shadow().session = 77;
+      registers.set(0, SMC_RETURN.ETHREAD_LIMIT);
+    });
+    const at = kit.put({ cmd: MSG_CMD.OPEN_SESSION });
+    expect(kit.call(at).get(0)).toBe(SMC_RETURN.ETHREAD_LIMIT);
+    expect(kit.get(at).session).toBe(session);
+  }
+});
+
 test("MED-086: ETHREAD_LIMIT of the secure world leaves the message alone under strict", () => {
   const kit = new GuestKit();
   kit.port.steps.push((registers, port) => {

@@ -378,6 +378,17 @@ test("MED-142: an allocation is translated and pinned until SHM_FREE; the list g
   }
 });
 
+test("MED-142: with the call ends strict's page list of its allocation, the pages stay pinned", () => {
+  const { kit, argument } = asked(ALLOC);
+  const { pointer, pages } = kit.list(1);
+  kit.put({ cmd: 6, ret: 0, params: [tmem(pointer, 4096, 0x51n)] }, argument.page);
+  expect(kit.resume(0, 0, COOKIE).get(0)).toBe(SMC_RETURN.OK);
+  expect(kit.vm.usage).toMatchObject({ calls: 0, buffers: 1 });
+  expect(kit.pins(pages[0] ?? 0)).toBe(1);
+  // The RPC argument's shadow is all that is left of the mediator's memory.
+  expect(kit.mediator.heapPages).toBe(1);
+});
+
 test("MED-143: an allocation that breaks a quota is freed at the guest by the mediator's own RPC", () => {
   for (const rules of ["xen", "strict"] as const) {
     const { kit, argument } = asked(ALLOC, { rules });

@@ -26,9 +26,6 @@ export class StdCall {
   dataBuffer: ShmBuffer | undefined;
   /** Buffers that this call's own parameters made. */
   readonly created: ShmBuffer[] = [];
-  /** The cookie that an UNREGISTER_SHM names. */
-  unregisterHigh = 0;
-  unregisterLow = 0;
 
   #bytes: Uint8Array | undefined;
   #view: MessageView | undefined;

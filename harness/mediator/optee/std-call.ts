@@ -110,7 +110,7 @@ function translateParams(guest: OpteeGuest, call: StdCall, message: MessageView)
   for (let index = 0; index < count; index += 1) {
     const type = message.type(index);
     const tmem = isTmemType(type);
-    const named = tmem || isRmemType(type) || cmd === MSG_CMD.UNREGISTER_SHM;
+    const named = tmem || isRmemType(type);
     if (ownCookies && named && isReserved(message, index, type)) return STATUS.einval;
     if (!tmem) continue;
     if (message.low(index, WORD.buf_ptr) === 0 && message.high(index, WORD.buf_ptr) === 0) continue;
@@ -119,10 +119,6 @@ function translateParams(guest: OpteeGuest, call: StdCall, message: MessageView)
     const buffer = translateNoncontig(guest, message, index, kind);
     if (typeof buffer === "number") return buffer;
     call.created.push(buffer);
-  }
-  if (cmd === MSG_CMD.UNREGISTER_SHM) {
-    call.unregisterHigh = message.high(0, WORD.shm_ref);
-    call.unregisterLow = message.low(0, WORD.shm_ref);
   }
   return STATUS.ok;
 }
@@ -226,7 +222,7 @@ function settleOwn(guest: OpteeGuest, call: StdCall, message: MessageView, succe
     }
   }
   if (success && message.cmd === MSG_CMD.UNREGISTER_SHM) {
-    const buffer = buffers.find(call.unregisterHigh, call.unregisterLow);
+    const buffer = buffers.find(message.high(0, WORD.shm_ref), message.low(0, WORD.shm_ref));
     if (buffer?.kind === "registered" || buffer?.kind === "registering") buffers.close(buffer);
   }
   if (call.dataBuffer !== undefined) buffers.freeLists(call.dataBuffer);
