@@ -36,8 +36,6 @@ export default {
     "!jest.config.mjs",
   ],
   tempDirName: ".lockstep/mutation",
-  incremental: true,
-  incrementalFile: ".lockstep/mutation.json",
   reporters: ["clear-text", "progress", "html", "json"],
   clearTextReporter: { allowColor: false, logTests: false, reportTests: false },
   htmlReporter: { fileName: "lockstep-out/mutation/index.html" },

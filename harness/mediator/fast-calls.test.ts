@@ -20,7 +20,7 @@ const forwarded = (fid: number, a1 = 0, client = 1): number[] => [fid, a1, 0, 0,
 for (const rules of RULES) {
   const client = RULE_SETS[rules].firstClientId;
 
-  test(`MED-020: CALLS_COUNT answers 11 without asking the secure world (${rules})`, () => {
+  test(`MED-020, MED-0.MEDIATOR_SMC_COUNT: CALLS_COUNT answers 11 without asking the secure world (${rules})`, () => {
     const kit = new GuestKit({ rules });
     expect(run(kit, OPTEE_SMC.CALLS_COUNT)).toEqual(seen(11));
     expect(kit.port.seen).toEqual([]);

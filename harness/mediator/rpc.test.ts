@@ -143,6 +143,70 @@ test("MED-106: under strict the secure world goes on at once and its RPC fails w
   expect(kit.vm.usage?.calls).toBe(0);
 });
 
+test("MED-106: nothing of an undelivered RPC stays in the registers of strict's guest", () => {
+  const kit = new GuestKit();
+  kit.port.steps.push(unknown, finish(SMC_RETURN.OK));
+  const at = kit.put({ cmd: 1 });
+  expect(kit.call(at).toArray()).toEqual([0, 0, at, 0x33, 0x44, 0x55, 0x66, 0x77].map(BigInt));
+});
+
+test("MED-111: a call that goes on after an undelivered RPC has no thread that hides another's", () => {
+  const kit = new GuestKit();
+  let other: number[] = [];
+  kit.port.steps.push(unknown, (registers) => {
+    // Another vCPU's call gets a thread and is resumed while the first runs.
+    other = [0, 1].map((thread) => {
+      kit.port.steps.push(rpc(SMC_RETURN.RPC_FOREIGN_INTR, 0, 0, thread), finish(SMC_RETURN.OK));
+      kit.call(kit.put({ cmd: 1 }));
+      return kit.resume(thread).get(0);
+    });
+    registers.set(0, SMC_RETURN.OK);
+  });
+  kit.call(kit.put({ cmd: 1 }));
+  expect(other).toEqual([SMC_RETURN.OK, SMC_RETURN.OK]);
+});
+
+test("MED-111: a call that was resumed has no thread that hides another's", () => {
+  const kit = new GuestKit();
+  let other: number[] = [];
+  kit.port.steps.push(rpc(SMC_RETURN.RPC_FOREIGN_INTR, 0, 0, 0), (registers) => {
+    other = [0, 1].map((thread) => {
+      kit.port.steps.push(rpc(SMC_RETURN.RPC_FOREIGN_INTR, 0, 0, thread), finish(SMC_RETURN.OK));
+      kit.call(kit.put({ cmd: 1 }));
+      return kit.resume(thread).get(0);
+    });
+    registers.set(0, SMC_RETURN.OK);
+  });
+  kit.call(kit.put({ cmd: 1 }));
+  kit.resume(0);
+  expect(other).toEqual([SMC_RETURN.OK, SMC_RETURN.OK]);
+});
+
+test("MED-103: the type of another request is not taken for an allocation's", () => {
+  const kit = new GuestKit({ rules: "xen" });
+  const argument = kit.withRpcArgument(0xc1);
+  kit.ask(argument, { cmd: RPC_CMD.SHM_ALLOC, params: [value(1, 2n, 4096n, 8n)] });
+  kit.put({ cmd: 6, ret: 0xffff_000c }, argument.page);
+  kit.port.steps.push(rpc(SMC_RETURN.RPC_FOREIGN_INTR));
+  kit.resume(0, 0, 0xc1);
+  kit.ask(argument, { cmd: RPC_CMD.GET_TIME, params: [value(2, 9n)] });
+  // Xen takes the guest's word for the command, so this is an allocation to it.
+  kit.put({ cmd: 6, ret: 0, params: [tmem(0x1000n, 4096, 9n)] }, argument.page);
+  kit.resume(0, 0, 0xc1);
+  expect(kit.get(argument.page)).toMatchObject({ cmd: RPC_CMD.SHM_FREE, params: [{ a: 2n }] });
+});
+
+test.each(RULES)(
+  "MED-104: SHM_FREE of what the mediator does not know is shown all the same (%s)",
+  (rules) => {
+    const kit = new GuestKit({ rules });
+    const argument = kit.withRpcArgument(0xc1);
+    const params = [value(1, 0n, 0x99n)];
+    expect(kit.ask(argument, { cmd: RPC_CMD.SHM_FREE, params }).get(0)).toBe(SMC_RETURN.RPC_CMD);
+    expect(kit.get(argument.page)).toMatchObject({ cmd: RPC_CMD.SHM_FREE, params });
+  },
+);
+
 test("MED-106: a guest page that cannot be written makes the RPC fail, under strict at once", () => {
   const kit = new GuestKit();
   const argument = kit.withRpcArgument(0xc1);
