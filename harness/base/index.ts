@@ -1,5 +1,6 @@
 export * from "./budget.ts";
 export * from "./clock.ts";
+export * from "./cookie-chains.ts";
 export * from "./deadline.ts";
 export * from "./errors.ts";
 export * from "./exit-codes.ts";

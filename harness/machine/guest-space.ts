@@ -187,9 +187,8 @@ export class GuestSpace implements GuestMemory {
   }
 
   page(at: Ipa): Uint8Array | undefined {
-    const page = Math.floor(at / PAGE_SIZE);
-    if (this.stage2.kind(page) !== MAPPING.ramRw) return undefined;
-    return this.#memory.page(frameToPa(this.stage2.frame(page)));
+    const frame = this.stage2.writable(Math.floor(at / PAGE_SIZE));
+    return frame < 0 ? undefined : this.#memory.page(frameToPa(frame));
   }
 
   dirty(at: Ipa, length: number): void {

@@ -5,6 +5,7 @@ export * from "./frames.ts";
 export * from "./guest-space.ts";
 export * from "./interrupt.ts";
 export * from "./memory.ts";
+export * from "./page-memo.ts";
 export * from "./port.ts";
 export * from "./region.ts";
 export * from "./registers.ts";

@@ -13,6 +13,8 @@ export class SparseMemory {
   readonly regions: readonly Region[];
   /** Sees every access while set; costs nothing while undefined. */
   probe: AccessProbe | undefined;
+  /** Counts the times that pages got other bytes. */
+  replaced = 0;
   #last: Region | undefined;
 
   /** Throws RangeError when regions overlap or are not whole pages. */
@@ -158,7 +160,12 @@ export class MemoryView implements PhysicalMemory {
     this.#memory.probe?.({ by: this.name, kind: "write", at, length });
   }
 
+  get epoch(): number | undefined {
+    return this.#memory.probe === undefined ? this.#memory.replaced : undefined;
+  }
+
   zero(at: Pa, length: number): void {
+    this.#memory.replaced += 1;
     if (at % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0) {
       throw new RangeError(`0x${at.toString(16)} and ${length} bytes are not whole pages`);
     }

@@ -17,6 +17,11 @@ export interface PhysicalMemory {
   page(at: Pa, intent?: "read" | "write"): Uint8Array | undefined;
   /** Tells the memory that bytes of a page obtained by `page()` were changed. */
   dirty(at: Pa, length: number): void;
+  /**
+   * While this stays the same number, bytes obtained by `page()` stay valid and reads of them need
+   * not be told; undefined where each access has to ask `page()` anew.
+   */
+  readonly epoch?: number | undefined;
   /** Makes whole pages zero, without cost for those never touched; by writing them when absent. */
   zero?(at: Pa, length: number): void;
   /** The same memory with accesses attributed to `name`, where accesses can be recorded. */

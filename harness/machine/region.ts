@@ -22,7 +22,9 @@ export interface RegionSpec {
 /** Frame numbers fit a signed 32-bit lane, so physical addresses end at 2^43 (8 TiB). */
 export const PHYSICAL_LIMIT = 2 ** 43;
 
-const PAGES_PER_CHUNK = 512;
+/** 64 pages: scattered VMs touch few pages of any chunk. */
+const CHUNK_SHIFT = 6;
+const CHUNK_MASK = 63;
 
 /** A region with its pages, which come into being when they are first touched. */
 export class Region {
@@ -56,24 +58,28 @@ export class Region {
 
   /** Page `index` counted from the base of the region. */
   page(index: number): Uint8Array {
-    const chunk = (this.#chunks[Math.floor(index / PAGES_PER_CHUNK)] ??= []);
-    const known = chunk[index % PAGES_PER_CHUNK];
-    if (known !== undefined) return known;
+    // Whole pages below 2^43 bytes: indices fit a signed lane, and shifts cost less than divisions.
+    const known = this.#chunks[index >>> CHUNK_SHIFT]?.[index & CHUNK_MASK];
+    return known ?? this.#make(index);
+  }
+
+  #make(index: number): Uint8Array {
+    const chunk = (this.#chunks[index >>> CHUNK_SHIFT] ??= []);
     const fresh = new Uint8Array(PAGE_SIZE);
     const from = index * PAGE_SIZE;
     const contents = this.spec.contents;
     if (contents !== undefined && from < contents.length) {
       fresh.set(contents.subarray(from, from + PAGE_SIZE));
     }
-    chunk[index % PAGES_PER_CHUNK] = fresh;
+    chunk[index & CHUNK_MASK] = fresh;
     return fresh;
   }
 
   /** Makes the page zero, giving its bytes back. */
   zero(index: number): void {
-    const chunk = this.#chunks[Math.floor(index / PAGES_PER_CHUNK)];
+    const chunk = this.#chunks[index >>> CHUNK_SHIFT];
     const contents = this.spec.contents;
     if (contents !== undefined && index * PAGE_SIZE < contents.length) this.page(index).fill(0);
-    else if (chunk !== undefined) chunk[index % PAGES_PER_CHUNK] = undefined;
+    else if (chunk !== undefined) chunk[index & CHUNK_MASK] = undefined;
   }
 }

@@ -36,6 +36,7 @@ export class WaitQueue {
   /** Wakes at most `count` waiters and returns how many there were. */
   wake(count = 1): number {
     let woken = 0;
+    if (this.waiters.length === 0) return 0;
     for (; woken < count; woken += 1) {
       const task = this.waiters.shift();
       if (task === undefined) break;

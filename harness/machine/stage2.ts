@@ -60,9 +60,11 @@ export class Stage2 {
 
   /** The frame behind a page of writable RAM, -1 for any other; remembers it in the window. */
   writable(page: number): number {
+    const window = this.#window;
+    const known = window?.frames[page - window.first] ?? 0;
+    if (known > 0) return known;
     if (this.kind(page) !== MAPPING.ramRw) return -1;
     const frame = this.frame(page);
-    const window = this.#window;
     if (window !== undefined) window.frames[page - window.first] = frame;
     return frame;
   }

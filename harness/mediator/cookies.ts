@@ -1,8 +1,4 @@
-/** Something that a guest names by an opaque 64-bit cookie, held as exact 32-bit halves. */
-export interface Cookied {
-  readonly cookieHigh: number;
-  readonly cookieLow: number;
-}
+import { type Chained, CookieChains } from "../base/index.ts";
 
 /**
  * Cookies of strict rule sets' own making start with this word. No guest may use one, so a guest can
@@ -11,49 +7,30 @@ export interface Cookied {
 export const OWN_COOKIE_HIGH = 0x4c6f_636b;
 
 /** Unique cookies to entries; constant time at any number of entries, no bigint. */
-export class CookieTable<T extends Cookied> {
-  readonly #chains = new Map<number, T[]>();
-  #size = 0;
+export class CookieTable<T extends Chained<T>> {
+  readonly #entries = new CookieChains<T>();
 
   get size(): number {
-    return this.#size;
+    return this.#entries.size;
   }
 
   get(high: number, low: number): T | undefined {
-    const chain = this.#chains.get(hash(high, low));
-    if (chain === undefined) return undefined;
-    for (const entry of chain) {
-      if (entry.cookieLow === low && entry.cookieHigh === high) return entry;
-    }
-    return undefined;
+    return this.#entries.get(high, low);
   }
 
   /** False when the cookie is taken. */
   add(entry: T): boolean {
-    if (this.get(entry.cookieHigh, entry.cookieLow) !== undefined) return false;
-    const key = hash(entry.cookieHigh, entry.cookieLow);
-    const chain = this.#chains.get(key);
-    if (chain === undefined) this.#chains.set(key, [entry]);
-    else chain.push(entry);
-    this.#size += 1;
+    if (this.#entries.get(entry.cookieHigh, entry.cookieLow) !== undefined) return false;
+    this.#entries.add(entry);
     return true;
   }
 
   /** Removes exactly this entry; false when it is not in the table. */
   delete(entry: T): boolean {
-    const key = hash(entry.cookieHigh, entry.cookieLow);
-    const chain = this.#chains.get(key);
-    const index = chain?.indexOf(entry) ?? -1;
-    if (chain === undefined || index < 0) return false;
-    if (chain.length === 1) this.#chains.delete(key);
-    else chain.splice(index, 1);
-    this.#size -= 1;
-    return true;
+    return this.#entries.delete(entry);
   }
 
   values(): T[] {
-    return [...this.#chains.values()].flat();
+    return this.#entries.values();
   }
 }
-
-const hash = (high: number, low: number): number => (low ^ Math.imul(high, 0x9e37_79b1)) | 0;

@@ -1,12 +1,15 @@
 import {
   type Conduit,
+  dataViewOf,
   type Ipa,
+  PageMemo,
   PAGE_SIZE,
   type Registers,
   type Scheduler,
 } from "../machine/index.ts";
 import type { RpmbDevice } from "../rpmb/index.ts";
 import type { I2cBus } from "./i2c.ts";
+import { MessageView } from "../optee-abi/index.ts";
 import { PageAllocator, PageSpan } from "./pages.ts";
 import { KernelPointers, POINTER_HIGH, type TeeShm } from "./shm.ts";
 import type { TeeContext } from "./tee-context.ts";
@@ -55,6 +58,9 @@ export class Kernel {
   readonly rpmb: readonly RpmbDevice[] | undefined;
   readonly pages: PageAllocator;
   readonly shmPointers = new KernelPointers<TeeShm>();
+  /** Pages that lists are written to, and those that start with a message. */
+  readonly views = new PageMemo(dataViewOf);
+  readonly messages = new PageMemo((bytes) => new MessageView(bytes));
   readonly log: (line: string) => void;
   readonly #epochMs: number;
   /** Sees every SMC while set. */

@@ -43,6 +43,7 @@ export class MessageBuffer {
   /** The message as it is now; valid until the next SMC. */
   message(): MessageView {
     const bytes = this.#bytes();
+    if (this.within === 0) return this.#kernel.messages.of(this.page / PAGE_SIZE, bytes);
     if (this.#message === undefined || this.#of !== bytes) {
       this.#of = bytes;
       this.#message = new MessageView(bytes, this.within, MESSAGE_SIZE);

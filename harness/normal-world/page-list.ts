@@ -12,12 +12,13 @@ export function makePageList(kernel: Kernel, pages: readonly Ipa[]): Ipa[] | und
   const list = count === 1 ? kernel.pages.allocate(1) : kernel.pages.allocateContiguous(count);
   if (list === undefined) return undefined;
   const { memory } = kernel.conduit;
-  const bytes = list.map((page) => memory.page(page) ?? new Uint8Array(PAGE_SIZE));
-  encodePageList(pages, list, bytes);
-  const last = bytes.at(-1);
+  const views = list.map((page) =>
+    kernel.views.of(page / PAGE_SIZE, memory.page(page) ?? new Uint8Array(PAGE_SIZE)),
+  );
+  encodePageList(pages, list, views);
+  const last = views.at(-1);
   if (last !== undefined && pages.length > 0 && pages.length % PAGE_LIST.entries === 0) {
-    const view = new DataView(last.buffer, last.byteOffset, PAGE_SIZE);
-    view.setBigUint64(PAGE_LIST.link * 8, BigInt((list.at(-1) ?? 0) + PAGE_SIZE), true);
+    last.setBigUint64(PAGE_LIST.link * 8, BigInt((list.at(-1) ?? 0) + PAGE_SIZE), true);
   }
   for (const page of list) memory.dirty(page, PAGE_SIZE);
   return list;

@@ -23,7 +23,7 @@ export const listPagesFor = (pages: number): number => Math.ceil(pages / PAGE_LI
 export function encodePageList(
   pages: readonly number[],
   at: readonly number[],
-  into: readonly Uint8Array[],
+  into: readonly (Uint8Array | DataView)[],
 ): number {
   const needed = Math.max(1, listPagesFor(pages.length));
   if (at.length < needed || into.length < needed) {
@@ -31,10 +31,10 @@ export function encodePageList(
   }
   for (let list = 0; list < needed; list += 1) {
     const bytes = into[list];
-    if (bytes === undefined || bytes.length < PAGE_LIST.pageSize) {
+    if (bytes === undefined || bytes.byteLength < PAGE_LIST.pageSize) {
       throw new RangeError("a list page has 4096 bytes");
     }
-    const view = new DataView(bytes.buffer, bytes.byteOffset, PAGE_LIST.pageSize);
+    const view = bytes instanceof DataView ? bytes : new DataView(bytes.buffer, bytes.byteOffset);
     const first = list * PAGE_LIST.entries;
     const count = Math.min(PAGE_LIST.entries, pages.length - first);
     for (let index = 0; index < count; index += 1) put(view, index, pages[first + index] ?? 0);

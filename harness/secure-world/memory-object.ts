@@ -48,6 +48,9 @@ export class SharedPages implements MemoryObject {
   readonly offset: number;
   readonly size: number;
   readonly #memory: PhysicalMemory;
+  #last: Uint8Array | undefined;
+  #lastIndex = -1;
+  #lastEpoch = 0;
 
   constructor(memory: PhysicalMemory, pages: readonly Pa[], offset: number, size: number) {
     this.#memory = memory;
@@ -111,7 +114,21 @@ export class SharedPages implements MemoryObject {
     this.setU32(offset + 4, high);
   }
 
+  /** The page of byte `at`; the one used last is remembered as long as the memory allows it. */
   #page(at: number): Uint8Array {
+    const { epoch } = this.#memory;
+    const last = this.#last;
+    const index = at >>> 12;
+    if (last !== undefined && index === this.#lastIndex && epoch === this.#lastEpoch) return last;
+    const page = this.#find(at);
+    // NaN equals nothing: where each access has to ask, nothing is remembered.
+    this.#lastEpoch = epoch ?? Number.NaN;
+    this.#lastIndex = index;
+    this.#last = page;
+    return page;
+  }
+
+  #find(at: number): Uint8Array {
     const pa = this.pages[at >>> 12];
     const page = pa === undefined ? undefined : this.#memory.page(pa);
     if (page === undefined) {

@@ -1,3 +1,4 @@
+import { CookieChains } from "../base/index.ts";
 import type { SharedPages } from "./memory-object.ts";
 import { SecureCondition } from "./sync.ts";
 
@@ -16,7 +17,7 @@ export interface RegisteredObject {
   /** Uses: by calls, and for a guarded object by its maker. */
   users: number;
   releasing: boolean;
-  /** The object of the same low cookie word that was entered before it. */
+  /** The table's own link. */
   older: RegisteredObject | undefined;
 }
 
@@ -24,12 +25,11 @@ export interface RegisteredObject {
 export class RegisteredObjects {
   /** Where calls wait that unregister an object in use; shared by all objects, as upstream has it. */
   readonly released = new SecureCondition();
-  readonly #newest = new Map<number, RegisteredObject>();
-  #count = 0;
+  readonly #objects = new CookieChains<RegisteredObject>();
   #heap = 0;
 
   get count(): number {
-    return this.#count;
+    return this.#objects.size;
   }
 
   /** Bytes of core heap that all objects take. */
@@ -38,23 +38,17 @@ export class RegisteredObjects {
   }
 
   /** All objects, in no particular order. */
-  *objects(): Iterable<RegisteredObject> {
-    for (const newest of this.#newest.values()) {
-      for (let at: RegisteredObject | undefined = newest; at !== undefined; at = at.older) yield at;
-    }
+  objects(): Iterable<RegisteredObject> {
+    return this.#objects.values();
   }
 
   add(object: RegisteredObject): void {
-    object.older = this.#newest.get(object.cookieLow);
-    this.#newest.set(object.cookieLow, object);
-    this.#count += 1;
+    this.#objects.add(object);
     this.#heap += object.heap;
   }
 
   find(cookieHigh: number, cookieLow: number): RegisteredObject | undefined {
-    let object = this.#newest.get(cookieLow);
-    while (object !== undefined && object.cookieHigh !== cookieHigh) object = object.older;
-    return object;
+    return this.#objects.get(cookieHigh, cookieLow);
   }
 
   /**
@@ -70,17 +64,6 @@ export class RegisteredObjects {
   }
 
   remove(object: RegisteredObject): void {
-    let newer: RegisteredObject | undefined;
-    let at = this.#newest.get(object.cookieLow);
-    while (at !== undefined && at !== object) {
-      newer = at;
-      at = at.older;
-    }
-    if (at === undefined) return;
-    if (newer !== undefined) newer.older = object.older;
-    else if (object.older === undefined) this.#newest.delete(object.cookieLow);
-    else this.#newest.set(object.cookieLow, object.older);
-    this.#count -= 1;
-    this.#heap -= object.heap;
+    if (this.#objects.delete(object)) this.#heap -= object.heap;
   }
 }

@@ -1,5 +1,6 @@
+import type { Chained } from "../../base/index.ts";
 import { type Frames, type OwnerId, type PinRecord, frameOfEntry } from "../../machine/index.ts";
-import { CookieTable, type Cookied } from "../cookies.ts";
+import { CookieTable } from "../cookies.ts";
 import type { PageHeap } from "../heap.ts";
 import type { RuleSet } from "../rules.ts";
 
@@ -9,8 +10,22 @@ export type Status = (typeof STATUS)[keyof typeof STATUS];
 
 export type BufferKind = "temporary" | "registering" | "registered" | "rpc";
 
+/** Up to so many pages (64 KiB and an offset) the memory of entries is used again. */
+const KEPT_PAGES = 17;
+
+/** Memory for the entries of one buffer. */
+class EntryStore {
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+
+  constructor(pages: number) {
+    this.words = new Int32Array(pages * 2);
+    this.bytes = new Uint8Array(this.words.buffer);
+  }
+}
+
 /** A guest buffer that the secure world may use: its pages are pinned until it is closed. */
-export class ShmBuffer implements Cookied, PinRecord {
+export class ShmBuffer implements Chained<ShmBuffer>, PinRecord {
   readonly cookieHigh: number;
   readonly cookieLow: number;
   readonly owner: OwnerId;
@@ -20,20 +35,30 @@ export class ShmBuffer implements Cookied, PinRecord {
   readonly entries: Int32Array;
   /** The same as bytes. */
   readonly bytes: Uint8Array;
+  readonly store: EntryStore;
   /** How many entries are filled; less than `reserved` only during a walk that fails. */
   count = 0;
   kind: BufferKind;
   closed = false;
+  /** The cookie table's own link. */
+  older: ShmBuffer | undefined;
   /** Frames of the mediator's own page list, while the secure world may read it. */
   lists: number[] = [];
 
-  constructor(high: number, low: number, owner: OwnerId, pages: number, kind: BufferKind) {
-    this.cookieHigh = high;
-    this.cookieLow = low;
+  constructor(
+    cookie: { readonly high: number; readonly low: number },
+    owner: OwnerId,
+    pages: number,
+    kind: BufferKind,
+    store: EntryStore,
+  ) {
+    this.cookieHigh = cookie.high;
+    this.cookieLow = cookie.low;
     this.owner = owner;
     this.reserved = pages;
-    this.entries = new Int32Array(pages * 2);
-    this.bytes = new Uint8Array(this.entries.buffer);
+    this.store = store;
+    this.entries = store.words;
+    this.bytes = store.bytes;
     this.kind = kind;
   }
 
@@ -53,6 +78,7 @@ export class BufferTable {
   readonly #frames: Frames;
   readonly #heap: PageHeap;
   readonly #owner: OwnerId;
+  readonly #idle: EntryStore[] = [];
   #pages = 0;
 
   constructor(rules: RuleSet, frames: Frames, heap: PageHeap, owner: OwnerId) {
@@ -81,7 +107,8 @@ export class BufferTable {
     if (this.#pages + pages > this.#rules.maxPages) return STATUS.enomem;
     if (!this.#heap.admits("buffer")) return STATUS.enomem;
     if (this.#table.get(high, low) !== undefined) return STATUS.einval;
-    const buffer = new ShmBuffer(high, low, this.#owner, pages, kind);
+    const store = this.#takeStore(pages);
+    const buffer = new ShmBuffer({ high, low }, this.#owner, pages, kind, store);
     this.#table.add(buffer);
     this.#pages += pages;
     this.#frames.addRecord(buffer);
@@ -100,6 +127,14 @@ export class BufferTable {
     const { entries, count } = buffer;
     buffer.count = 0;
     this.#frames.unpinEntries(entries, count);
+    if (buffer.store.words.length <= KEPT_PAGES * 2) this.#idle.push(buffer.store);
+  }
+
+  /** Room for `pages` entries: what a small buffer left behind, as typed arrays are dear to make. */
+  #takeStore(pages: number): EntryStore {
+    const idle = this.#idle.pop();
+    if (idle !== undefined && idle.words.length >= pages * 2) return idle;
+    return new EntryStore(pages <= KEPT_PAGES ? KEPT_PAGES : pages);
   }
 
   /** Frees the mediator's page list of a buffer; its pages stay pinned. */

@@ -49,6 +49,6 @@ export class StdCall {
     this.rpcLow = 0;
     this.shmType = 0;
     this.dataBuffer = undefined;
-    this.created.length = 0;
+    if (this.created.length > 0) this.created.length = 0;
   }
 }

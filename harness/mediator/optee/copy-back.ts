@@ -20,7 +20,7 @@ const RESULT = 20;
 export function copyBack(guest: OpteeGuest, call: StdCall, message: MessageView): boolean {
   const page = guest.writablePage(call.argument);
   if (page === undefined) return false;
-  const target = new DataView(page.buffer, page.byteOffset, page.byteLength);
+  const target = guest.views.of(call.argument, page);
   target.setUint32(SESSION, message.session, true);
   guest.wrote(call.argument, SESSION, 4);
   target.setUint32(RESULT, message.ret, true);

@@ -5,6 +5,8 @@ import {
   PAGE_SIZE,
   type PlatformPort,
   Registers,
+  PageMemo,
+  dataViewOf,
   frameToPa,
 } from "../../machine/index.ts";
 import { OPTEE_SMC, SMC_RETURN } from "../../optee-abi/index.ts";
@@ -33,6 +35,8 @@ export class OpteeGuest implements TeeGuest {
   readonly buffers: BufferTable;
   readonly rpcArguments: RpcArguments;
   readonly calls: StdCall[] = [];
+  /** Guest pages that results are written to. */
+  readonly views = new PageMemo(dataViewOf);
   /** The most calls that may be in flight or suspended (MED-003). */
   readonly threadLimit: number;
   readonly #idleCalls: StdCall[] = [];
@@ -130,8 +134,7 @@ export class OpteeGuest implements TeeGuest {
 
   /** The frame behind a page that the guest may write, RAM of its own; -1 otherwise. */
   writableFrame(page: number): number {
-    const { stage2 } = this.space;
-    return stage2.kind(page) === MAPPING.ramRw ? stage2.frame(page) : -1;
+    return this.space.stage2.writable(page);
   }
 
   /** The bytes of a guest page for writing; undefined unless it is writable RAM now. */

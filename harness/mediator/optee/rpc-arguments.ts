@@ -1,11 +1,12 @@
+import type { Chained } from "../../base/index.ts";
 import { type Frames, type OwnerId, type PinRecord } from "../../machine/index.ts";
 import { MessageView } from "../../optee-abi/index.ts";
-import { CookieTable, type Cookied, OWN_COOKIE_HIGH } from "../cookies.ts";
+import { CookieTable, OWN_COOKIE_HIGH } from "../cookies.ts";
 import type { PageHeap } from "../heap.ts";
 import type { RuleSet } from "../rules.ts";
 
 /** A guest page that carries RPC requests, and the shadow that the secure world uses instead. */
-export class RpcArgument implements Cookied, PinRecord {
+export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   /** The guest's own cookie. */
   readonly cookieHigh: number;
   readonly cookieLow: number;
@@ -19,6 +20,8 @@ export class RpcArgument implements Cookied, PinRecord {
   /** The pinned frame; -1 for a reply that was refused and waits for the guest to be told. */
   readonly frame: number;
   readonly shadow: number;
+  /** The cookie table's own link. */
+  older: RpcArgument | undefined;
   #bytes: Uint8Array | undefined;
   #view: MessageView | undefined;
 

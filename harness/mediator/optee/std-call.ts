@@ -135,8 +135,11 @@ function isReserved(message: MessageView, index: number, type: number): boolean 
 }
 
 function closeCreated(guest: OpteeGuest, call: StdCall): void {
-  for (const buffer of call.created) guest.buffers.close(buffer);
-  call.created.length = 0;
+  // Not by setting the length, which takes longer than closing does.
+  for (let at = call.created.length; at > 0; at -= 1) {
+    const buffer = call.created.shift();
+    if (buffer !== undefined) guest.buffers.close(buffer);
+  }
 }
 
 /** After this many RPCs in a row that could not be delivered, the guest gets a turn. */
