@@ -54,15 +54,18 @@ export const pseudoTa = client(["MSG-2.2", "TEE-2.1"], function* (tee) {
 });
 
 /** A session to a TA that the supplicant has to deliver, and how it was asked. */
-export const userTa = client(["MSG-3.7", "MSG-3.5", "TEE-4.3"], function* (tee, context) {
-  const { supplicant } = context.guest().linux;
-  const session = yield* openSession(tee, CRYPT.uuid);
-  const loads = supplicant?.served.get(RPC_CMD.LOAD_TA) ?? 0;
-  const allocated = supplicant?.served.get(RPC_CMD.SHM_ALLOC) ?? 0;
-  yield* tee.closeSession(session);
-  const freed = supplicant?.served.get(RPC_CMD.SHM_FREE) ?? 0;
-  return { loads, leaked: allocated - freed };
-});
+export const userTa = client(
+  ["MSG-3.7", "MSG-3.5", "TEE-4.3", "MED-12.6"],
+  function* (tee, context) {
+    const { supplicant } = context.guest().linux;
+    const session = yield* openSession(tee, CRYPT.uuid);
+    const loads = supplicant?.served.get(RPC_CMD.LOAD_TA) ?? 0;
+    const allocated = supplicant?.served.get(RPC_CMD.SHM_ALLOC) ?? 0;
+    yield* tee.closeSession(session);
+    const freed = supplicant?.served.get(RPC_CMD.SHM_FREE) ?? 0;
+    return { loads, leaked: allocated - freed };
+  },
+);
 
 /** The largest TA of xtest: its image is 284 pages long. */
 export const largeTa = client(["MSG-1.4", "MSG-3.3"], function* (tee) {
