@@ -1,9 +1,23 @@
-import type { Ipa } from "../../harness/machine/index.ts";
+import { type Ipa, MAPPING } from "../../harness/machine/index.ts";
 import type { RuleSetName } from "../../harness/mediator/index.ts";
-import { MSG_CMD, RPC_CMD, SMC_RETURN } from "../../harness/optee-abi/index.ts";
+import {
+  MSG_CMD,
+  OPTEE_SMC,
+  RPC_CMD,
+  SMC_RETURN,
+  rpcCommandName,
+} from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
-import { OS_TEST } from "../support/tas.ts";
-import { type Asked, type Back, RawDriver, openSession, tmem } from "./raw-driver.ts";
+import { INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
+import {
+  type Asked,
+  type Back,
+  type Draft,
+  RawDriver,
+  openSession,
+  registered,
+  tmem,
+} from "./raw-driver.ts";
 
 type Program = (driver: RawDriver, context: ScenarioContext) => Data;
 
@@ -11,46 +25,62 @@ const against = (rules: RuleSetName, clauses: readonly string[], run: Program): 
   conduits: ["vm"],
   clauses,
   rules,
+  vms: 2,
   run: (context) => run(new RawDriver(context.conduit), context),
 });
 
-/** An address of the machine that is no memory of the guest's. */
-const FOREIGN = 0x4100_0000n;
+const MARK = 0x55;
 
-/** The secure world asks for memory; `reply` is the guest's answer. What it asks for next. */
+/** A page of another guest, filled with a mark: where it is in the machine, and what it says now. */
+function victimPage(context: ScenarioContext): { pa: bigint; changed: () => string } {
+  const { conduit, vm } = context.guest(1);
+  const page = new RawDriver(conduit).page();
+  conduit.memory.write(page, new Uint8Array(4096).fill(MARK));
+  const pa = vm?.space.stage2.translate(page);
+  if (pa === undefined) return context.skip("the machine's addresses are not known here");
+  const changed = (): string => {
+    const bytes = conduit.memory.read(page, 4096);
+    const end = bytes.findLastIndex((byte) => byte !== MARK);
+    return new TextDecoder().decode(bytes.subarray(0, end + 1)).replaceAll("\0", "");
+  };
+  return { pa: BigInt(pa), changed };
+}
+
+/**
+ * The secure world asks for memory and is given a page of another guest's, by `command`. What it asks
+ * for next, and what it has written into that page by then.
+ */
 const answerAllocation =
-  (reply: (driver: RawDriver) => Parameters<RawDriver["answer"]>[1]): Program =>
-  (driver) => {
+  (command: number): Program =>
+  (driver, context) => {
+    const victim = victimPage(context);
     const rpc = driver.untilShmAlloc(OS_TEST.uuid);
-    const back = driver.answer(rpc, reply(driver));
-    return { next: nameOf(driver, back) };
+    const params = [tmem(victim.pa, 0x1000, 0x66n, 0xa)];
+    const back = driver.answer(rpc, { cmd: command, ret: 0, params });
+    return { next: nameOf(driver, back), written: victim.changed() };
   };
 
 const nameOf = (driver: RawDriver, back: Back): string =>
   back.rpc === undefined ? "completed" : (driver.asked.at(-1) ?? "");
 
-const commandChanged = answerAllocation(() => ({
-  cmd: RPC_CMD.GET_TIME,
-  ret: 0,
-  params: [tmem(FOREIGN, 0x1000, 0x66n, 0xa)],
-}));
+const commandChanged = answerAllocation(RPC_CMD.GET_TIME);
 export const commandChangedXen = against("xen", ["MED-135"], commandChanged);
 export const commandChangedStrict = against("strict", ["MED-135"], commandChanged);
 
-const contiguousAnswer = answerAllocation(() => ({
-  cmd: RPC_CMD.SHM_ALLOC,
-  ret: 0,
-  params: [tmem(FOREIGN, 0x1000, 0x66n, 0xa)],
-}));
+const contiguousAnswer = answerAllocation(RPC_CMD.SHM_ALLOC);
 export const contiguousAnswerXen = against("xen", ["MED-141"], contiguousAnswer);
 export const contiguousAnswerStrict = against("strict", ["MED-141"], contiguousAnswer);
 
-/** Answers an RPC with a cookie of nobody's, then tries to get on with the call. */
-const unknownCookie: Program = (driver) => {
+/**
+ * Answers an RPC with a cookie of nobody's, then tries to get on with the call. How many calls are
+ * left for good with no vCPU in them, each with a thread of OP-TEE's.
+ */
+const unknownCookie: Program = (driver, context) => {
   const rpc = driver.untilShmAlloc(OS_TEST.uuid);
   const first = driver.resume(rpc, 0, 0xbad);
   const again = driver.resume(rpc);
-  return { first: first.a0, again: again.a0 };
+  const { calls = -1, suspended = -1 } = context.guest().vm?.usage ?? {};
+  return { first: first.a0, again: again.a0, stuck: calls - suspended };
 };
 export const unknownCookieXen = against("xen", ["MED-131"], unknownCookie);
 export const unknownCookieStrict = against("strict", ["MED-131"], unknownCookie);
@@ -67,34 +97,92 @@ const argumentGone: Program = (driver, context) => {
 export const argumentGoneXen = against("xen", ["MED-106", "MED-132"], argumentGone);
 export const argumentGoneStrict = against("strict", ["MED-106", "MED-132"], argumentGone);
 
-/** Registers a page, then frees it at the mediator without the secure world knowing. */
-const useAfterUnpin: Program = (driver) => {
-  const [page = 0] = driver.pages(1);
+/**
+ * Makes the RPC argument page read-only, so that no further request can be written into it. What the
+ * guest finds there when it is asked again: an old request that it would serve once more.
+ */
+const staleRequest: Program = (driver, context) => {
+  const rpc = driver.untilShmAlloc(OS_TEST.uuid);
+  driver.put({ ...driver.request(rpc), ret: 0xffff_000c }, driver.argument(rpc));
+  context.guest().vm?.space.protect(driver.argument(rpc), MAPPING.ramRo);
+  const found: string[] = [];
+  let back = driver.resume(rpc);
+  for (let turn = 0; back.rpc !== undefined && turn < 50; turn += 1) {
+    if (back.rpc.a0 === SMC_RETURN.RPC_CMD) found.push(rpcCommandName(driver.request(rpc).cmd));
+    back = driver.resume(back.rpc);
+  }
+  return { a0: back.a0, found };
+};
+export const staleRequestXen = against("xen", ["MED-106"], staleRequest);
+export const staleRequestStrict = against("strict", ["MED-106"], staleRequest);
+
+/**
+ * Registers a page, then frees it at the mediator without the secure world knowing, and gives the
+ * page back to the hypervisor, who gives it to another guest. Then has a TA work on it: the TA adds up
+ * all bytes and puts the sum into the first.
+ */
+const useAfterUnpin: Program = (driver, context) => {
+  const [attacker, victim] = [context.guest(0).vm, context.guest(1).vm];
+  if (attacker === undefined || victim === undefined) return context.skip("there are no VMs here");
+  const invoke = (message: Draft) => driver.get(driver.send({ ret: 1, ...message }).at);
+  const page = driver.page();
   const list = driver.list([page]);
-  const send = (message: Parameters<RawDriver["send"]>[0]): number =>
-    driver.get(driver.send({ ret: 1, ...message }).at).ret;
-  const register = (): number =>
-    send({ cmd: MSG_CMD.REGISTER_SHM, params: [tmem(list, 4096, 7n)] });
-  const first = register();
+  const registering = { cmd: MSG_CMD.REGISTER_SHM, params: [tmem(list, 4096, 7n)] };
+  const { ret: first } = invoke(registering);
+  const { session } = invoke(openSession(INVOKE_TESTS.uuid));
+  const pinned = attacker.usage?.pages ?? -1;
   // A null reference that merely names the cookie.
-  send({ cmd: MSG_CMD.INVOKE_COMMAND, params: [tmem(0n, 0, 7n, 9)] });
-  // The cookie is free again only if the mediator has let go of the buffer.
-  return { first, again: register() };
+  invoke({ cmd: MSG_CMD.INVOKE_COMMAND, session, params: [tmem(0n, 0, 7n, 9)] });
+  const still = attacker.usage?.pages ?? -1;
+  const place = (victim.conduit.ram.base + victim.conduit.ram.size) as Ipa;
+  const given = attacker.space.donate(page, victim.space, place);
+  if (given === "done") victim.conduit.memory.write(place, Uint8Array.of(40, 2));
+  const params = [registered(7n, 4096)];
+  const command = { cmd: MSG_CMD.INVOKE_COMMAND, session, func: INVOKE_TESTS.PARAMS, params };
+  const { ret } = invoke(command);
+  const byte = given === "done" ? (victim.conduit.memory.read(place, 1)[0] ?? -1) : null;
+  return { first, pinned, still, given, ret, byte };
 };
 export const useAfterUnpinXen = against("xen", ["MED-085"], useAfterUnpin);
 export const useAfterUnpinStrict = against("strict", ["MED-085"], useAfterUnpin);
 
-/** How often a message whose second parameter is bad can be sent before cookies are used up. */
-const leak: Program = (driver) => {
+/**
+ * How often a message whose second parameter is bad can be sent before cookies are used up, and how
+ * many pages are pinned then although no call is under way.
+ */
+const leak: Program = (driver, context) => {
+  const pinned = (): number => context.guest().vm?.usage?.pages ?? -1;
   for (let count = 0; count < 40; count += 1) {
     const good = tmem(driver.list(driver.pages(1)), 4096, BigInt(count));
     const { at } = driver.send({ cmd: 1, params: [good, tmem(0x1000n, 4096, 99n, 0xa)] });
-    if (driver.get(at).ret === 0xffff_000c) return { outOfMemoryAfter: count };
+    if (driver.get(at).ret === 0xffff_000c) return { outOfMemoryAfter: count, pinned: pinned() };
   }
-  return { outOfMemoryAfter: null };
+  return { outOfMemoryAfter: null, pinned: pinned() };
 };
 export const leakXen = against("xen", ["MED-052"], leak);
 export const leakStrict = against("strict", ["MED-052"], leak);
+
+/**
+ * One page under a size of 2^32 pages more: what the mediator pins, and the size that the secure world
+ * is told, if it is told at all.
+ */
+const truncatedSize: Program = (driver, context) => {
+  const size = 2n ** 44n + 4096n;
+  let reached = 0;
+  let pinned = 0;
+  context.observe(({ where, phase, registers }) => {
+    if (where !== "port" || phase !== "enter") return;
+    if (registers.get(0) !== OPTEE_SMC.CALL_WITH_ARG) return;
+    reached += 1;
+    pinned = context.guest().vm?.usage?.pages ?? -1;
+  });
+  const params = [tmem(driver.list(driver.pages(1)), size, 1n)];
+  const { at } = driver.send({ cmd: MSG_CMD.INVOKE_COMMAND, ret: 1, params });
+  const { ret, ret_origin: origin } = driver.get(at);
+  return { reached, pinned, ret, origin };
+};
+export const truncatedSizeXen = against("xen", ["MED-067"], truncatedSize);
+export const truncatedSizeStrict = against("strict", ["MED-067"], truncatedSize);
 
 /** Walks that fail until the page quota is gone. */
 const quotaLeak: Program = (driver) => {
@@ -108,15 +196,19 @@ const quotaLeak: Program = (driver) => {
 export const quotaLeakXen = against("xen", ["MED-068"], quotaLeak);
 export const quotaLeakStrict = against("strict", ["MED-068"], quotaLeak);
 
-/** The argument page goes away while the call runs: does anybody say so? */
+/**
+ * The message can no longer be written when its call ends: does anybody say so? The session that it
+ * would open does not exist; a guest that trusts a0 and the old result uses it all the same.
+ */
 const resultLost: Program = (driver, context) => {
-  const message = driver.put(openSession(OS_TEST.uuid));
+  const message = driver.put({ ...openSession(OS_TEST.uuid), session: 77 });
   let back = driver.call(message);
   for (let turn = 0; back.rpc !== undefined && turn < 20; turn += 1) {
-    unmap(context, message);
+    context.guest().vm?.space.protect(message, MAPPING.ramRo);
     back = fail(driver, back.rpc);
   }
-  return { a0: back.a0 };
+  const { ret, session } = driver.get(message);
+  return { a0: back.a0, ret, session };
 };
 export const resultLostXen = against("xen", ["MED-090"], resultLost);
 export const resultLostStrict = against("strict", ["MED-090"], resultLost);

@@ -18,7 +18,8 @@ import {
 } from "../../harness/optee-abi/index.ts";
 
 const PAGE = 4096;
-type Draft = Parameters<typeof encodeMessage>[0];
+/** A message to be written. */
+export type Draft = Parameters<typeof encodeMessage>[0];
 
 /** What an RPC asks for, as the guest sees it. */
 export interface Asked {
