@@ -96,6 +96,7 @@ function answerAlloc(guest: Guest, { thread }: PendingRpc, { lie, at, cookie: sp
   if (lie === "null") address = 0;
   if (lie === "no-cookie") cookie = { high: 0, low: 0 };
   if (lie === "ref" || lie === "cookie") cookie = guest.cookie(spec);
+  if (lie === "duplicate") cookie = guest.argumentCookie ?? cookie;
   const key = cookieKey(cookie);
   if (page !== undefined) {
     if (!guest.arguments.has(key)) guest.arguments.set(key, page);
@@ -162,7 +163,9 @@ function allocate(guest: Guest, view: MessageView, { lie, at, cookie: spec }: Ho
   const entries = pages.map(placeOf);
   if (lie === "outside") entries[entries.length - 1] = placeOf(at);
   const pointer = putList(guest, entries, [list], lie === "loop" ? "loop" : "no");
-  const cookie = lie === "ref" ? guest.cookie(spec) : guest.freshCookie();
+  const inUse = guest.lastCookie;
+  const fresh = lie === "duplicate" && inUse !== undefined ? inUse : guest.freshCookie();
+  const cookie = lie === "ref" ? guest.cookie(spec) : fresh;
   const key = cookieKey(cookie);
   if (!guest.buffers.has(key)) guest.buffers.set(key, { list: [list], pages });
   const { high, low } = split(pointer);

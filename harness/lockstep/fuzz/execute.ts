@@ -5,7 +5,14 @@ import { pageNumber, putMessage, putOpen, split } from "./build.ts";
 import { type Guest, placeOf } from "./guest.ts";
 import { KNOWN } from "./layout.ts";
 import type { FuzzMachine } from "./machine.ts";
-import type { Program, Race, RegisterWord, SimpleStep, Step } from "./program.ts";
+import {
+  type Program,
+  RAM_PAGES,
+  type Race,
+  type RegisterWord,
+  type SimpleStep,
+  type Step,
+} from "./program.ts";
 import { TA_UUIDS } from "./worlds.ts";
 
 const NOTHING: readonly never[] = [];
@@ -228,6 +235,10 @@ export class Executor {
 
   /** Between two accesses: memory changes under who reads it, or something else happens. */
   #race({ does }: Race, frame: number, by: string): void {
+    if (does.do === "take") {
+      this.#take(frame, does.how);
+      return;
+    }
     if (does.do !== "poke") {
       // The secure world is in the middle of something; only the mediator can be entered again.
       if (by === "mediator") this.#simple(does);
@@ -241,6 +252,20 @@ export class Executor {
     view.setUint32(does.offset * 4, low, true);
     if (typeof does.value !== "number" && does.offset < 1023) {
       view.setUint32(does.offset * 4 + 4, high, true);
+    }
+  }
+
+  /** The page of the VM whose call is under way that is on `frame`. */
+  #take(frame: number, how: "balloon" | "protect"): void {
+    const guest = this.#machine.watch.entries.at(-1)?.guest;
+    if (guest === undefined) return;
+    const { space } = guest.vm;
+    for (let page = 0; page < RAM_PAGES; page += 1) {
+      const at = placeOf(page) as Ipa;
+      if (space.stage2.frame(at / PAGE_SIZE) !== frame) continue;
+      this.#machine.guarded(() =>
+        how === "balloon" ? space.balloon(at) : space.protect(at, MAPPING.ramRo),
+      );
     }
   }
 }

@@ -62,8 +62,8 @@ export const EXCUSES: readonly Excuse[] = [
   xen("MED-068", ["quota-exact", "clean-death"], "a failed walk gives back less than it took"),
   xen(
     "MED-085",
-    ["shared-is-pinned", "secure-reach", "lists-are-ours"],
-    "any buffer is freed whose cookie a message names",
+    ["shared-is-pinned", "secure-reach", "lists-are-ours", "temporary-ends"],
+    "completion frees what the message names: others' buffers, and not all of its own",
   ),
   xen("MED-086", ["retry-leaves-no-trace"], "a refused call is completed with a stale result"),
   xen("MED-090", ["result-delivered"], "OP-TEE's a0 hides that the copy-back failed"),

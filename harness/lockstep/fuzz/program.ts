@@ -149,6 +149,8 @@ export const LIES = [
   "unmapped",
   "null",
   "no-cookie",
+  /** A cookie that this driver has in use. */
+  "duplicate",
   /** The answer is not written at all. */
   "silent",
   /** Registers with something in their upper halves. */
@@ -251,6 +253,8 @@ const race = record({
         value: either([3, pick(0, 1, 4, 5, 6, 7, 9, 0xa, 0x20a, 0x80, 0xffff_ffff)], [1, place]),
       }),
     ],
+    // The very page that is about to be accessed is taken away or becomes read-only.
+    [1, record({ do: pick("take"), how: pick("balloon", "protect") })],
     [3, simple],
   ),
 });

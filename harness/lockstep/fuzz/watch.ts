@@ -103,8 +103,12 @@ export class Watch {
     this.#race(frame, by);
   };
 
+  /** A page that the mediator looks at is the caller's, and held by a reference meanwhile. */
   #mediatorMay(access: Access, frame: number, guest: Guest): void {
-    if (this.#machine.mediator.frames.owner(frame) === guest.vm.space.owner) return;
+    const { frames } = this.#machine.mediator;
+    const owner = frames.owner(frame);
+    const held = frames.pins(frame) > 0;
+    if (held && (owner === guest.vm.space.owner || owner === NOBODY)) return;
     this.#machine.report("mediator-reach", `${describe(access)}: ${this.#nameOf(frame)}`);
   }
 

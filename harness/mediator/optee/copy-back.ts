@@ -18,14 +18,25 @@ const RESULT = 20;
  * writable RAM of the guest now. Machine addresses never get here: buf_ptr is not one of the fields.
  */
 export function copyBack(guest: OpteeGuest, call: StdCall, message: MessageView): boolean {
-  const page = guest.writablePage(call.argument);
-  if (page === undefined) return false;
-  const target = guest.views.of(call.argument, page);
+  const frame = guest.hold(call.argument);
+  if (frame < 0) return false;
+  const page = guest.bytesOf(frame);
+  if (page !== undefined) putResults(guest, frame, guest.views.of(call.argument, page), message);
+  guest.letGo(frame);
+  return page !== undefined;
+}
+
+function putResults(
+  guest: OpteeGuest,
+  frame: number,
+  target: DataView,
+  message: MessageView,
+): void {
   target.setUint32(SESSION, message.session, true);
-  guest.wrote(call.argument, SESSION, 4);
+  guest.wrote(frame, SESSION, 4);
   target.setUint32(RESULT, message.ret, true);
   target.setUint32(RESULT + 4, message.retOrigin, true);
-  guest.wrote(call.argument, RESULT, 8);
+  guest.wrote(frame, RESULT, 8);
   const count = Math.min(message.numParams, MSG_MAX_NUM_PARAMS);
   for (let index = 0; index < count; index += 1) {
     const type = message.type(index);
@@ -35,13 +46,12 @@ export function copyBack(guest: OpteeGuest, call: StdCall, message: MessageView)
       putWord(target, base + 8, message, index, WORD.a);
       putWord(target, base + 16, message, index, WORD.b);
       putWord(target, base + 24, message, index, WORD.c);
-      guest.wrote(call.argument, base + 8, 24);
+      guest.wrote(frame, base + 8, 24);
     } else {
       putWord(target, base + 16, message, index, WORD.size);
-      guest.wrote(call.argument, base + 16, 8);
+      guest.wrote(frame, base + 16, 8);
     }
   }
-  return true;
 }
 
 function putWord(

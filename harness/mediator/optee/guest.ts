@@ -137,27 +137,53 @@ export class OpteeGuest implements TeeGuest {
     return this.space.stage2.writable(page);
   }
 
-  /** The bytes of a guest page for writing; undefined unless it is writable RAM now. */
-  writablePage(page: number): Uint8Array | undefined {
+  /**
+   * The frame behind a page that the guest may write, held by a reference until `letGo`: should the
+   * page be taken from the guest meanwhile, its frame is nobody else's yet. -1 when there is none.
+   */
+  hold(page: number): number {
     const frame = this.writableFrame(page);
-    return frame < 0 ? undefined : this.heap.memory.page(frameToPa(frame), "write");
+    return frame >= 0 && this.space.frames.pin(frame) ? frame : -1;
   }
 
-  /** Reports a write to a page obtained by `writablePage`. */
-  wrote(page: number, offset: number, length: number): void {
-    const at = frameToPa(this.space.stage2.frame(page)) + offset;
-    this.heap.memory.dirty(at as Pa, length);
+  letGo(frame: number): void {
+    this.space.frames.unpin(frame);
+  }
+
+  /** The bytes of a frame that is held, for writing. */
+  bytesOf(frame: number): Uint8Array | undefined {
+    return this.heap.memory.page(frameToPa(frame), "write");
+  }
+
+  /** Reports a write to a frame that is held. */
+  wrote(frame: number, offset: number, length: number): void {
+    this.heap.memory.dirty((frameToPa(frame) + offset) as Pa, length);
+  }
+
+  /** Writes the start of a page; false when the guest may not write it now. */
+  copyOut(page: number, bytes: Uint8Array): boolean {
+    const frame = this.hold(page);
+    if (frame < 0) return false;
+    const target = this.bytesOf(frame);
+    target?.set(bytes);
+    if (target !== undefined) this.wrote(frame, 0, bytes.length);
+    this.letGo(frame);
+    return target !== undefined;
   }
 
   /** Copies the start of a guest page once; RAM that is read-only for the guest will do. */
   copyIn(page: number, target: Uint8Array): boolean {
-    const { stage2 } = this.space;
+    const { stage2, frames } = this.space;
     const kind = stage2.kind(page);
     if (kind !== MAPPING.ramRw && kind !== MAPPING.ramRo) return false;
-    const bytes = this.heap.memory.page(frameToPa(stage2.frame(page)));
-    if (bytes === undefined) return false;
-    target.set(target.length === PAGE_SIZE ? bytes : bytes.subarray(0, target.length));
-    return true;
+    const frame = stage2.frame(page);
+    if (!frames.pin(frame)) return false;
+    const bytes = this.heap.memory.page(frameToPa(frame));
+    if (bytes !== undefined) {
+      target.set(target.length === PAGE_SIZE ? bytes : bytes.subarray(0, target.length));
+    }
+    frames.unpin(frame);
+    return bytes !== undefined;
   }
 
   #releaseShadow(call: StdCall): void {

@@ -266,15 +266,11 @@ function askToFree(
   message.setWords(0, WORD.b, high, low);
   if (!guest.rules.trustRpcReply) message.setWords(0, WORD.c, 0, 0);
   guest.heap.dirty(argument.shadow);
-  const page = guest.writablePage(argument.page);
-  if (page === undefined) {
+  if (!guest.copyOut(argument.page, shadow.subarray(0, messageSize(1)))) {
     fail(message);
     guest.trace?.("MED-144", "the guest cannot be asked to free its buffer");
     return false;
   }
-  const length = messageSize(1);
-  page.set(shadow.subarray(0, length));
-  guest.wrote(argument.page, 0, length);
   registers.set(0, SMC_RETURN.RPC_CMD);
   registers.set(1, argument.cookieHigh);
   registers.set(2, argument.cookieLow);

@@ -66,9 +66,11 @@ function deliverCommand(guest: OpteeGuest, call: StdCall, argument: RpcArgument)
   const request = argument.view(shadow);
   const count = request.numParams;
   const cmd = request.cmd;
-  const page = guest.writablePage(argument.page);
-  const hidden = guest.rules.trustRpcReply || !namesAddresses(request);
-  if (count > MSG_MAX_NUM_PARAMS || page === undefined || !hidden) {
+  const shown =
+    count <= MSG_MAX_NUM_PARAMS &&
+    (guest.rules.trustRpcReply || !namesAddresses(request)) &&
+    guest.copyOut(argument.page, shadow.subarray(0, messageSize(count)));
+  if (!shown) {
     request.ret = TEEC.TEEC_ERROR_GENERIC;
     guest.heap.dirty(argument.shadow, 4, 20);
     // The secure world has unmapped the buffer whether or not the guest hears of it.
@@ -76,9 +78,6 @@ function deliverCommand(guest: OpteeGuest, call: StdCall, argument: RpcArgument)
       freeDataBuffer(guest, call, request);
     return false;
   }
-  const length = messageSize(count);
-  page.set(shadow.subarray(0, length));
-  guest.wrote(argument.page, 0, length);
   if (cmd === RPC_CMD.SHM_ALLOC) call.shmType = request.low(0, WORD.a);
   if (cmd === RPC_CMD.SHM_FREE) freeDataBuffer(guest, call, request);
   guest.trace?.("MED-102", rpcCommandName(cmd));

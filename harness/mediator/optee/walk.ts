@@ -96,17 +96,21 @@ function walk(guest: OpteeGuest, buffer: ShmBuffer, firstList: number): boolean 
   let done = 0;
   let good = true;
   for (let list = 0; list < buffer.lists.length && good; list += 1) {
-    const bytes =
-      stage2.kind(listPage) === MAPPING.ramRw
-        ? heap.memory.page(frameToPa(stage2.frame(listPage)))
-        : undefined;
+    const frame = stage2.kind(listPage) === MAPPING.ramRw ? stage2.frame(listPage) : -1;
+    if (frame < 0 || !frames.pin(frame)) {
+      good = false;
+      break;
+    }
+    const bytes = heap.memory.page(frameToPa(frame));
+    const count = Math.min(PAGE_LIST.entries, buffer.reserved - done);
+    const last = done + count === buffer.reserved;
+    if (bytes !== undefined) scratch.bytes.set(last ? bytes.subarray(0, count * 8) : bytes);
+    // MED-063: held only while it is read.
+    frames.unpin(frame);
     if (bytes === undefined) {
       good = false;
       break;
     }
-    const count = Math.min(PAGE_LIST.entries, buffer.reserved - done);
-    const last = done + count === buffer.reserved;
-    scratch.bytes.set(last ? bytes.subarray(0, count * 8) : bytes);
     const pinned = pinEntries(stage2, frames, scratch.words, count, buffer.entries, done);
     buffer.count = done + pinned;
     if (pinned < count) {
