@@ -1,176 +1,245 @@
 import { expect, test } from "@jest/globals";
-import type { Registers } from "../machine/index.ts";
 import {
   ATTR_TYPE,
-  type Message,
   MSG_CMD,
   NOTIFICATION_OP,
   OPTEE_SMC,
   RPC_CMD,
-  SMC_RETURN,
+  RPC_FUNC,
+  SEC_CAP,
   TEEC,
 } from "../optee-abi/index.ts";
-import type { OpteeBuild } from "./build.ts";
-import { openMessage, rmem, SecureKit, value } from "./testkit/kit.ts";
-import { OS_TEST_CMD, OS_TEST_UUID } from "./tas/index.ts";
+import {
+  DEBIAN_4_5,
+  DEBIAN_4_5_VIRTUALIZED,
+  featuresOf,
+  isSince,
+  OPTEE_4_10,
+  type OpteeBuild,
+} from "./build.ts";
+import { type Param, SecureKit, value } from "./testkit/kit.ts";
+import { TINY_CMD, TINY_FLAGS, TinyTa } from "./testkit/tiny-tas.ts";
 
-type Release = readonly [major: number, minor: number];
-/** A build of a release, as it was configured from then on. */
-const of = ([major, minor]: Release, more: Partial<OpteeBuild> = {}): SecureKit =>
-  new SecureKit({ build: { ...more, version: { major, minor } } });
+const release = (major: number, minor: number, build: Partial<OpteeBuild> = {}): SecureKit =>
+  new SecureKit({ build: { version: { major, minor }, ...build } });
+const capabilities = (kit: SecureKit): number => kit.smc(OPTEE_SMC.EXCHANGE_CAPABILITIES).get(1);
 
-test("SMC-10.GET_THREAD_COUNT: unknown before 3.5.0", () => {
-  expect(of([3, 4]).words(OPTEE_SMC.GET_THREAD_COUNT, 0x11)).toEqual([0xffff_ffff, 0x11, 0, 0]);
-  expect(of([3, 5]).words(OPTEE_SMC.GET_THREAD_COUNT, 0x11)).toEqual([0, 2, 0, 0]);
-});
-
-test("SMC-10.A7_UNKNOWN: a yielding call of no guest stops releases before 4.2.0 for good", () => {
-  for (const client of [0, 9]) {
-    const old = of([4, 1], { virtualization: true });
-    old.clientId = client;
-    const at = old.put({ cmd: 99 });
-    expect(() => old.start(at)).toThrow(/panicked/);
-    expect(() => old.words(OPTEE_SMC.CALLS_UID)).toThrow(/panicked/);
-    const kit = of([4, 2], { virtualization: true });
-    kit.clientId = client;
-    expect(kit.start(kit.put({ cmd: 99 })).get(0)).toBe(SMC_RETURN.ENOTAVAIL);
-    expect(kit.words(OPTEE_SMC.CALLS_UID)[0]).toBe(0x384fb3e0);
-  }
-});
-
-test("SMC-10.VM_CREATED_ID_0: id 0 is accepted before 4.5.0 and refused since", () => {
-  expect(of([4, 4], { virtualization: true }).words(OPTEE_SMC.VM_CREATED, 0)[0]).toBe(0);
-  expect(of([4, 5], { virtualization: true }).words(OPTEE_SMC.VM_CREATED, 0)[0]).toBe(7);
-});
-
-/** A call of client 1 that an interrupt suspended, and the code of a resume by client 2. */
-function resumedByAnother(release: Release): number {
-  let pending = true;
-  const kit = new SecureKit({
-    build: { version: { major: release[0], minor: release[1] } },
-    interruptPending: () => pending,
-  });
-  kit.clientId = 1;
-  const registers = kit.start(kit.put({ cmd: 99 }));
-  expect(registers.get(0)).toBe(SMC_RETURN.RPC_FOREIGN_INTR);
-  pending = false;
-  kit.clientId = 2;
-  kit.serve(registers);
-  const code = registers.get(0);
-  if (code === SMC_RETURN.ERESUME) {
-    // Nothing has changed: who began it still can.
-    kit.clientId = 1;
-    kit.serve(registers);
-    expect(registers.get(0)).toBe(SMC_RETURN.EBADCMD);
-  }
-  return code;
-}
-
-test("SMC-10.RESUME_CLIENT_CHECK: a thread's client is compared up to 3.6 and not since 3.7", () => {
-  expect(resumedByAnother([3, 6])).toBe(SMC_RETURN.ERESUME);
-  expect(resumedByAnother([3, 7])).toBe(SMC_RETURN.EBADCMD);
-});
-
-const withRpcArg = (kit: SecureKit): Registers =>
-  kit.smc(OPTEE_SMC.CALL_WITH_RPC_ARG, 0, kit.put(openMessage(OS_TEST_UUID)));
-
-test("SMC-10.RPC_ARG: before 3.17 RPC arguments come by RPC ALLOC only", () => {
-  expect(withRpcArg(of([3, 16])).get(0)).toBe(SMC_RETURN.EBADCMD);
-  expect(of([3, 16]).smc(OPTEE_SMC.CALL_WITH_REGD_ARG).get(0)).toBe(SMC_RETURN.EBADCMD);
-  const old = of([3, 16]);
-  expect(old.start(old.put(openMessage(OS_TEST_UUID))).get(0)).toBe(SMC_RETURN.RPC_ALLOC);
-  // Supplied with the call: the first RPC is a command, and its cookie is 0.
-  const supplied = withRpcArg(of([3, 17]));
-  expect([0, 1, 2].map((index) => supplied.get(index))).toEqual([SMC_RETURN.RPC_CMD, 0, 0]);
-});
-
-/** The argument of the RPC command in `registers`. */
-function argument(kit: SecureKit, registers: Registers): Message | undefined {
-  if (registers.get(0) !== SMC_RETURN.RPC_CMD) return undefined;
-  const at = kit.argumentAt((BigInt(registers.get(1)) << 32n) | BigInt(registers.get(2)));
-  return at === undefined ? undefined : kit.get(at);
-}
-
-/** What a thread that must wait for another asks for, with that thread's number. */
-function waitRequest(kit: SecureKit): { request: Message; thread: number } {
-  const until = (registers: Registers, cmd: number): Message => {
-    for (;;) {
-      const seen = argument(kit, registers);
-      if (seen?.cmd === cmd) return seen;
-      kit.serve(registers);
-    }
-  };
-  const { session } = kit.open(OS_TEST_UUID);
-  kit.register(8n);
-  const waiting = kit.start(
-    kit.put({
-      cmd: MSG_CMD.INVOKE_COMMAND,
-      session,
-      func: OS_TEST_CMD.WAIT,
-      params: [value(ATTR_TYPE.VALUE_INPUT, 10n), rmem(ATTR_TYPE.RMEM_INPUT, 8n, 0, 8)],
-    }),
+test("SMC-10.GET_THREAD_COUNT: an unknown function before 3.5", () => {
+  const [before, since] = [4, 5].map((minor) =>
+    release(3, minor).words(OPTEE_SMC.GET_THREAD_COUNT, 9).slice(0, 2),
   );
-  until(waiting, RPC_CMD.SUSPEND);
-  const unregister = { cmd: MSG_CMD.UNREGISTER_SHM, params: [rmem(5, 8n, 0, 0)] };
-  const registers = kit.start(kit.put(unregister));
-  return { request: until(registers, RPC_CMD.NOTIFICATION), thread: registers.get(3) };
+  expect([before, since]).toEqual([
+    [0xffff_ffff, 9],
+    [0, 2],
+  ]);
+});
+
+test("SMC-10.RPC_ARG: before 3.17 an RPC argument comes by RPC ALLOC only", () => {
+  const old = release(3, 16);
+  expect(capabilities(old) & SEC_CAP.RPC_ARG).toBe(0);
+  expect(old.words(OPTEE_SMC.EXCHANGE_CAPABILITIES, 0, 0, 0x33)[3]).toBe(0x33);
+  const at = old.put({ cmd: MSG_CMD.CANCEL });
+  for (const fid of [OPTEE_SMC.CALL_WITH_RPC_ARG, OPTEE_SMC.CALL_WITH_REGD_ARG]) {
+    expect(old.words(fid, 0, at)[0]).toBe(5);
+  }
+  const fresh = release(3, 17);
+  expect(capabilities(fresh) & SEC_CAP.RPC_ARG).not.toBe(0);
+  expect(fresh.words(OPTEE_SMC.CALL_WITH_RPC_ARG, 0, fresh.put({ cmd: MSG_CMD.CANCEL }))[0]).toBe(
+    0,
+  );
+});
+
+test("MSG-6.MEMREF_NULL: a NULL reference is one since 3.9, and bad before", () => {
+  const tiny = new TinyTa(1, TINY_FLAGS.multiInstance);
+  const invoke = (minor: number, attr: number): [number, number] => {
+    const kit = new SecureKit({ build: { version: { major: 3, minor } }, userTas: [tiny.ta] });
+    const { session } = kit.open(tiny.uuid);
+    const params = [value(ATTR_TYPE.VALUE_INPUT, 0n), { attr: BigInt(attr) }];
+    return [
+      kit.invoke(session, TINY_CMD.RETURN, params).ret,
+      capabilities(kit) & SEC_CAP.MEMREF_NULL,
+    ];
+  };
+  for (const attr of [ATTR_TYPE.TMEM_INPUT, 0x209]) {
+    expect(invoke(8, attr)).toEqual([TEEC.TEEC_ERROR_BAD_PARAMETERS, 0]);
+    expect(invoke(9, attr)).toEqual([0, SEC_CAP.MEMREF_NULL]);
+  }
+});
+
+test("MSG-6.ASYNC_NOTIF: asynchronous notifications come with 3.16", () => {
+  const kits = [release(3, 15), release(3, 16)];
+  expect(kits.map((kit) => capabilities(kit) & SEC_CAP.ASYNC_NOTIF)).toEqual([
+    0,
+    SEC_CAP.ASYNC_NOTIF,
+  ]);
+  expect(kits.map((kit) => kit.smc(OPTEE_SMC.ENABLE_ASYNC_NOTIF).get(0))).toEqual([0xffff_ffff, 0]);
+  expect(kits.map((kit) => kit.call({ cmd: MSG_CMD.DO_BOTTOM_HALF }).a0)).toEqual([5, 0]);
+});
+
+test("SMC-10.NOTIFICATION_RPC, MSG-3.9: sleeping and waking have the numbers of the wait queue that came before", () => {
+  expect([RPC_CMD.NOTIFICATION, NOTIFICATION_OP]).toEqual([4, { WAIT: 0, SEND: 1 }]);
+  for (const { minor, base } of [
+    { minor: 15, base: 0 },
+    { minor: 16, base: 64 },
+  ]) {
+    expect(release(3, minor).world.core.syncNotificationBase).toBe(base);
+  }
+});
+
+const probeBit = (minor: number, rpmbProbe: boolean): number =>
+  capabilities(release(4, minor, { rpmbProbe })) & SEC_CAP.RPMB_PROBE;
+
+test("MSG-6.RPMB_PROBE: probing is announced since 4.4, where built", () => {
+  expect([probeBit(3, true), probeBit(4, true), probeBit(5, true), probeBit(5, false)]).toEqual([
+    0,
+    SEC_CAP.RPMB_PROBE,
+    SEC_CAP.RPMB_PROBE,
+    0,
+  ]);
+});
+
+test("SMC-10.RPC_ARG, SMC-10.RESUME_CLIENT_CHECK, MSG-6.PROTMEM: what a release can do only grows, but for the check that 3.7 gave up", () => {
+  const newest = { ...DEBIAN_4_5, protectedMemory: "lent" as const };
+  const at = (major: number, minor: number): ReturnType<typeof featuresOf> =>
+    featuresOf({ ...newest, version: { major, minor } });
+  expect(at(3, 4)).toEqual({
+    threadCount: false,
+    checksClientOnResume: true,
+    nullMemrefs: false,
+    asyncNotif: false,
+    rpcArg: false,
+    refusesUnknownClient: false,
+    rpmbProbe: false,
+    refusesClientZero: false,
+    keepCrashed: false,
+    protectedMemory: undefined,
+  });
+  expect(at(4, 10)).toEqual({
+    threadCount: true,
+    checksClientOnResume: false,
+    nullMemrefs: true,
+    asyncNotif: true,
+    rpcArg: true,
+    refusesUnknownClient: true,
+    rpmbProbe: true,
+    refusesClientZero: true,
+    keepCrashed: true,
+    protectedMemory: "lent",
+  });
+  expect([
+    isSince(DEBIAN_4_5, 4, 5),
+    isSince(DEBIAN_4_5, 4, 6),
+    isSince(DEBIAN_4_5, 3, 99),
+  ]).toEqual([true, false, true]);
+});
+
+/** What one guest does with a TA, start to end; everything that it sees. */
+function scenario(kit: SecureKit, tiny: TinyTa): unknown {
+  if (kit.world.core.build.virtualization) {
+    kit.clientId = 7;
+    kit.smc(OPTEE_SMC.VM_CREATED, 7);
+  }
+  kit.smc(OPTEE_SMC.ENABLE_SHM_CACHE, 0, 0, 0, 0, 0, 0, kit.clientId);
+  const opened = kit.open(tiny.uuid);
+  const dynamic = kit.world.core.build.dynamicShm;
+  const registered = dynamic ? kit.register(3n).result.ret : kit.call({ cmd: 4 }).a0;
+  const params: Param[] = [
+    value(ATTR_TYPE.VALUE_INOUT, 1n, 2n),
+    { attr: BigInt(ATTR_TYPE.RMEM_OUTPUT), a: 0n, b: 8n, c: 3n },
+  ];
+  const invoked = kit.invoke(
+    opened.session,
+    TINY_CMD.CHANGE,
+    dynamic ? params : params.slice(0, 1),
+  );
+  const closed = kit.close(opened.session).ret;
+  let cookies = 0;
+  const disable = [OPTEE_SMC.DISABLE_SHM_CACHE, 0, 0, 0, 0, 0, 0, kit.clientId];
+  while (kit.smc(...disable).get(0) === 0) cookies += 1;
+  return {
+    opened: [opened.ret, opened.session],
+    registered,
+    invoked: [invoked.ret, invoked.params.map(({ a, b }) => [a, b])],
+    closed,
+    cookies,
+  };
 }
 
-test.each<[string, Release, number]>([
-  ["SMC-10.NOTIFICATION_RPC", [3, 15], 0],
-  ["SMC-10.NOTIFICATION_RPC", [3, 16], 64],
-  ["SMC-10.NOTIFICATION_RPC", [4, 2], 64],
-  ["MSG-6.NOTIFICATION_TIMEOUT", [4, 2], 64],
-  ["MSG-6.NOTIFICATION_TIMEOUT", [4, 3], 64],
-])(
-  "%s: in release %j a thread sleeps by command 4, a 0, on value %i and its number, no timeout",
-  (_, release, base) => {
-    const { request, thread } = waitRequest(of(release));
-    expect(request.cmd).toBe(4);
-    expect(NOTIFICATION_OP).toEqual({ WAIT: 0, SEND: 1 });
-    // A release that knows timeouts says in c that there is none; an older one leaves 0 there.
-    expect(request.params[0]).toMatchObject({ a: 0n, b: BigInt(base + thread), c: 0n });
+const expected = (dynamic: boolean, cookies: number): unknown => ({
+  opened: [0, 1],
+  registered: dynamic ? 0 : 5,
+  invoked: [
+    TEEC.TEEC_ERROR_SHORT_BUFFER,
+    dynamic
+      ? [
+          [0xaaaa_aaaan, 0xbbbb_bbbbn],
+          [0n, 15n],
+        ]
+      : [[0xaaaa_aaaan, 0xbbbb_bbbbn]],
+  ],
+  closed: 0,
+  cookies,
+});
+
+const SCENARIOS: readonly (readonly [string, OpteeBuild, unknown])[] = [
+  ["Debian 4.5", DEBIAN_4_5, expected(true, 1)],
+  ["Debian 4.5 virtualized", DEBIAN_4_5_VIRTUALIZED, expected(true, 1)],
+  ["4.10", OPTEE_4_10, expected(true, 1)],
+  ["4.10 virtualized", { ...OPTEE_4_10, virtualization: true }, expected(true, 1)],
+  ["4.5 without reserved memory", { ...DEBIAN_4_5, reservedShm: undefined }, expected(true, 1)],
+  ["4.5 without the cache", { ...DEBIAN_4_5, preallocRpcCache: false }, expected(true, 0)],
+  ["4.5 with one thread", { ...DEBIAN_4_5, threads: 1 }, expected(true, 1)],
+  ["4.5 with ten threads", { ...DEBIAN_4_5, threads: 10 }, expected(true, 1)],
+  [
+    "4.5 without notifications and RPMB",
+    { ...DEBIAN_4_5, asyncNotif: false, rpmbProbe: false },
+    expected(true, 1),
+  ],
+  ["3.5", { ...DEBIAN_4_5, version: { major: 3, minor: 5 } }, expected(true, 1)],
+];
+
+test.each(SCENARIOS)(
+  "MSG-2.OPEN_SESSION, MSG-2.INVOKE_COMMAND, MSG-2.CLOSE_SESSION: a session goes the same way under %s",
+  (_, build, seen) => {
+    const tiny = new TinyTa(1, TINY_FLAGS.shared);
+    const kit = new SecureKit({ build, userTas: [tiny.ta] });
+    expect(scenario(kit, tiny)).toEqual(seen);
+    const [partition] = kit.world.partitions.all;
+    expect(partition?.contexts).toEqual([]);
+    expect([...(partition?.registered.objects() ?? [])].map(({ cookieLow }) => cookieLow)).toEqual([
+      3,
+    ]);
   },
 );
 
-test.each<[string, number, Partial<OpteeBuild>]>([
-  ["SMC-10.NOT_BUILT", OPTEE_SMC.GET_SHM_CONFIG, { reservedShm: undefined }],
-  ["SMC-10.NOT_BUILT", OPTEE_SMC.ENABLE_ASYNC_NOTIF, { asyncNotif: false }],
-  ["SMC-10.NOT_BUILT", OPTEE_SMC.GET_ASYNC_NOTIF_VALUE, { asyncNotif: false }],
-  ["SMC-10.NOT_BUILT", OPTEE_SMC.L2CC_MUTEX, {}],
-])("%s: %i answers UNKNOWN_FUNCTION and not ENOTAVAIL", (_, fid, build) => {
-  expect(new SecureKit({ build }).smc(fid).get(0)).toBe(SMC_RETURN.UNKNOWN_FUNCTION);
+test("MSG-2.OPEN_SESSION, SMC-3.1.DYNAMIC_SHM: without dynamic memory a session lives in the reserved pool", () => {
+  const tiny = new TinyTa(1, TINY_FLAGS.shared);
+  const kit = new SecureKit({
+    build: { dynamicShm: false },
+    userTas: [tiny.ta],
+    pool: { base: 0x4210_0000, size: 0x8_0000 },
+  });
+  expect(scenario(kit, tiny)).toEqual(expected(false, 1));
+  // Buffers of the pool are named by address in RPCs (MSG-3.4), and are no registered objects.
+  const memrefs = kit.rpcs.flatMap(({ message }) =>
+    message?.cmd === RPC_CMD.LOAD_TA ? [message.params[1]?.attr] : [],
+  );
+  expect(memrefs).toEqual([BigInt(ATTR_TYPE.TMEM_OUTPUT), BigInt(ATTR_TYPE.TMEM_OUTPUT)]);
+  expect(kit.world.partitions.all[0]?.registered.count).toBe(0);
 });
 
-const openedWithNull = (release: Release): Message =>
-  of(release).open(OS_TEST_UUID, [{ attr: BigInt(ATTR_TYPE.TMEM_INPUT), a: 0n, b: 0n, c: 0n }]);
-
-test("MSG-6.MEMREF_NULL: before 3.9.0 a reference to address 0 is no NULL but bad", () => {
-  expect(openedWithNull([3, 8]).ret).toBe(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-  expect(openedWithNull([3, 9]).ret).toBe(TEEC.TEEC_SUCCESS);
-});
-
-test("MSG-6.ASYNC_NOTIF: before 3.16.0 the notification messages are unknown commands", () => {
-  for (const cmd of [MSG_CMD.DO_BOTTOM_HALF, MSG_CMD.STOP_ASYNC_NOTIF]) {
-    expect(of([3, 15]).call({ cmd, ret: 0x77 })).toMatchObject({
-      a0: SMC_RETURN.EBADCMD,
-      ret: 0x77,
-    });
-    expect(of([3, 16]).call({ cmd }).a0).toBe(SMC_RETURN.OK);
-  }
-});
-
-test("MSG-6.PROTMEM: before 4.9.0 the protected-memory messages are unknown commands", () => {
-  const { LEND_PROTMEM, RECLAIM_PROTMEM, GET_PROTMEM_CONFIG } = MSG_CMD;
-  const lent = { protectedMemory: "lent" } as const;
-  for (const cmd of [LEND_PROTMEM, RECLAIM_PROTMEM, GET_PROTMEM_CONFIG]) {
-    expect(of([4, 8], lent).call({ cmd, ret: 0x77 })).toMatchObject({
-      a0: SMC_RETURN.EBADCMD,
-      ret: 0x77,
-    });
-    expect(of([4, 9], lent).call({ cmd, ret: 0x77 })).toMatchObject({
-      a0: SMC_RETURN.OK,
-      ret: TEEC.TEEC_ERROR_BAD_PARAMETERS,
-    });
-  }
+test("MSG-3.4: a payload of cookie 0 cannot be named, so the request for it is never sent", () => {
+  const tiny = new TinyTa(1, TINY_FLAGS.shared);
+  const kit = new SecureKit({ userTas: [tiny.ta] });
+  kit.onCommand = (message, own, at) => {
+    if (message.cmd !== RPC_CMD.SHM_ALLOC) return false;
+    const pages = Array.from({ length: 4 }, () => own.page());
+    const params = [{ attr: 0x20an, a: own.listOf(pages), b: 16_384n, c: 0n }];
+    own.reply({ ...message, params: params.map((each) => ({ ...each })) }, at, 0);
+    return true;
+  };
+  expect(kit.open(tiny.uuid).ret).not.toBe(0);
+  const loads = kit.rpcs.filter(({ message }) => message?.cmd === RPC_CMD.LOAD_TA);
+  expect(loads.every(({ message }) => message?.params[1]?.a === 0n)).toBe(true);
+  expect(kit.rpcs.filter(({ func }) => func === RPC_FUNC.CMD).length).toBeGreaterThan(1);
 });

@@ -33,7 +33,8 @@ export function* openSession(
   const found = yield* findContext(thread, session, uuid);
   const context = session.context;
   if (found !== TEEC.TEEC_SUCCESS || context === undefined) {
-    open.splice(open.indexOf(session), 1);
+    // Another thread may have guessed the id and wait: upstream frees the session under it.
+    yield* unlink(thread, session, open);
     return { ...fromTee(found), session: 0 };
   }
   let outcome: Outcome;

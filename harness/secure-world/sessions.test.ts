@@ -182,3 +182,25 @@ test("MSG-2.1.2: guests count their sessions for themselves", () => {
     [1, 2],
   ]);
 });
+
+test("MSG-2.1.3: who waits for a session that cannot be opened finds it gone", () => {
+  const kit = new SecureKit({ build: { threads: 3 } });
+  const unknown = "99999999-0000-4000-8000-000000000000";
+  const open = kit.start(kit.put(openMessage(unknown)));
+  while (kit.commandOf(open) !== RPC_CMD.LOAD_TA) kit.serve(open);
+  // The id of the session that is being opened can be guessed.
+  const at = kit.put({ cmd: MSG_CMD.INVOKE_COMMAND, session: 1 });
+  const guess = kit.start(at);
+  while (kit.commandOf(guess) !== RPC_CMD.NOTIFICATION) kit.serve(guess);
+  kit.onCommand = (message, own, where) => {
+    if (message.cmd !== RPC_CMD.NOTIFICATION) return false;
+    own.reply(message, where, 0);
+    return true;
+  };
+  for (let turn = 0; turn < 100 && isRpcReturn(open.get(0)); turn += 1) {
+    kit.serve(open);
+    if (isRpcReturn(guess.get(0))) kit.serve(guess);
+  }
+  expect([open.get(0), guess.get(0), kit.get(at).ret]).toEqual([0, 0, BAD]);
+  expect(kit.world.partitions.all[0]?.sessions).toHaveLength(0);
+});

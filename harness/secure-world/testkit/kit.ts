@@ -58,6 +58,8 @@ export interface KitOptions {
   readonly userTas?: readonly TrustedApplication[];
   readonly interruptPending?: () => boolean;
   readonly drivers?: readonly NotificationDriver[];
+  /** Where the kit's pages are instead; buffers for RPCs are then contiguous. Bytes. */
+  readonly pool?: { readonly base: number; readonly size: number };
   /** Called whenever the secure world looks at a page of memory, with its address. */
   readonly onAccess?: (page: number, kit: SecureKit) => void;
 }
@@ -87,11 +89,14 @@ export class SecureKit {
   onCommand: ((message: Message, kit: SecureKit, at: number) => boolean) | undefined;
   #next = FREE;
   #nextCookie = 0x1000n;
+  readonly #pool: KitOptions["pool"];
   readonly #allocated = new Map<bigint, number[]>();
   /** RPC argument pages by cookie. */
   readonly #arguments = new Map<bigint, number>();
 
   constructor(options: KitOptions = {}) {
+    this.#pool = options.pool;
+    if (options.pool !== undefined) this.#next = options.pool.base;
     this.world = new SecureWorld({
       build: { ...DEBIAN_4_5, ...options.build },
       memory: this.#memory(options.onAccess),
@@ -251,8 +256,10 @@ export class SecureKit {
         this.#allocated.set(this.#nextCookie, pages);
         const params = [
           {
-            attr: BigInt(ATTR_TMEM_OUTPUT_NONCONTIG),
-            a: this.listOf(pages),
+            attr: BigInt(
+              this.#pool === undefined ? ATTR_TMEM_OUTPUT_NONCONTIG : ATTR_TYPE.TMEM_OUTPUT,
+            ),
+            a: this.#pool === undefined ? this.listOf(pages) : BigInt(pages[0] ?? 0),
             b: BigInt(size),
             c: this.#nextCookie,
           },
