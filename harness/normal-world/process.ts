@@ -46,6 +46,7 @@ export class Process implements Caller {
   readonly #idle: WaitQueue;
   readonly #ended: WaitQueue;
   #killed = false;
+  #interrupted = false;
   #exited = false;
   #systemCalls = 0;
   readonly #devices: ReadonlyMap<string, TeeDevice>;
@@ -162,6 +163,17 @@ export class Process implements Caller {
     return this.#files.add(file);
   }
 
+  /** A signal with a handler: interruptible waits of system calls that are under way end. */
+  interrupt(): void {
+    this.#interrupted = this.#systemCalls > 0;
+    for (const queue of Array.from(this.waitsOn)) queue.wakeAll();
+  }
+
+  /** A signal waits to be handled. */
+  get interrupted(): boolean {
+    return this.#interrupted;
+  }
+
   /**
    * A fatal signal: killable waits end, and once the last system call is over every descriptor and
    * mapping goes, in a task of its own. `join` waits for that.
@@ -204,6 +216,7 @@ export class Process implements Caller {
   /** The end of a system call: a process that was killed in it does not come back. */
   #leave(): void {
     this.#systemCalls -= 1;
+    this.#interrupted = false;
     if (!this.#killed) return;
     if (this.#systemCalls === 0) this.#idle.wakeAll();
     throw new ProcessKilled(this.name);

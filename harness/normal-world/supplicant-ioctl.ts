@@ -24,10 +24,15 @@ export function* supplicantRecv(call: IoctlCall): Task<number> {
   if (asynchronous === undefined) return -ERRNO.EINVAL;
   const queue = call.context.device.driver.supplicant;
   if (!asynchronous && queue.synchronous !== undefined) return -ERRNO.EINVAL;
-  call.process.waitsOn.add(queue.arrived);
-  while (queue.first === undefined && !call.process.killed) yield queue.arrived;
-  call.process.waitsOn.delete(queue.arrived);
-  if (call.process.killed || queue.first === undefined) return -ERRNO.ERESTARTSYS;
+  const { process } = call;
+  process.waitsOn.add(queue.arrived);
+  while (queue.first === undefined && !process.killed && !process.interrupted) yield queue.arrived;
+  process.waitsOn.delete(queue.arrived);
+  if (process.killed || queue.first === undefined) {
+    // The request that woke it is another thread's to take.
+    if (queue.first !== undefined) queue.arrived.wake();
+    return -ERRNO.ERESTARTSYS;
+  }
   const shift = asynchronous ? 1 : 0;
   if (queue.first.params.length + shift > slots) return -ERRNO.EINVAL;
   const request = queue.take();
