@@ -146,7 +146,7 @@ test("SMC-9.P9, MSG-6.PROTMEM: protected memory is asked for with its capability
   expect(range({ before })).toBeUndefined();
 });
 
-test("SMC-9.P10: cookies that an earlier kernel left are thrown away unseen until none is left", () => {
+test("SMC-9.P10, SMC-6.KEXEC: cookies that an earlier kernel left are thrown away unseen until none is left", () => {
   let left = 3;
   const before = (world: ScriptedWorld): void => {
     world.fast.set(OPTEE_SMC.DISABLE_SHM_CACHE, () => {
@@ -158,12 +158,12 @@ test("SMC-9.P10: cookies that an earlier kernel left are thrown away unseen unti
   expect(left).toBe(-1);
 });
 
-test("SMC-9.P10: a busy secure world keeps the driver waiting for another call of this kernel", () => {
+test("SMC-9.P10, SMC-6.LOOP: a busy secure world keeps the driver waiting for another call of this kernel", () => {
   const before = answering(OPTEE_SMC.DISABLE_SHM_CACHE, 2);
   expect(() => status({ before })).toThrow(/optee call queue/);
 });
 
-test("SMC-9.P11: the cache is enabled only where RPC arguments do not come with the call", () => {
+test("SMC-9.P11, SMC-6.KEXEC: the cache is enabled only where RPC arguments do not come with the call", () => {
   expect(probing({ capabilities: DYNAMIC_SHM }).slice(-2)).toEqual([
     "DISABLE_SHM_CACHE",
     "ENABLE_SHM_CACHE",

@@ -27,7 +27,7 @@ function watch(bench: Bench): string[] {
   return seen;
 }
 
-test("SMC-9.11: removal empties the cache, stops notifications and gives everything back", () => {
+test("SMC-9.11, SMC-6.LOOP: removal empties the cache, stops notifications and gives everything back", () => {
   const notifications = new InterruptLine("test");
   const bench = new Bench({ capabilities: DYNAMIC_SHM | ASYNC_NOTIF, notifications });
   const { kernel } = bench.linux;

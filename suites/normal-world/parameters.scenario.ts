@@ -22,7 +22,7 @@ const client = (
 const text = (of: string): Uint8Array => new TextEncoder().encode(of);
 
 /** One output and three input values, with the output in each place. */
-export const values = client(["MSG-2.2"], function* (tee) {
+export const values = client(["MSG-2.2.VALUE", "MSG-2.2.EXPORT", "MSG-5.VALUE"], function* (tee) {
   const session = yield* openSession(tee, INVOKE_TESTS.uuid);
   const sums: Data[] = [];
   for (let place = 0; place < 4; place += 1) {
@@ -38,37 +38,43 @@ export const values = client(["MSG-2.2"], function* (tee) {
 });
 
 /** A temporary reference that starts within a page and spans several. */
-export const temporaryMemref = client(["MSG-5", "MSG-1.4.2"], function* (tee) {
-  const session = yield* openSession(tee, INVOKE_TESTS.uuid);
-  const bytes = Uint8Array.from({ length: 16_384 }, (_, index) => index + 1);
-  const memory = buffer(tee, bytes, 1000);
-  const memref = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, memory);
-  const { result } = yield* tee.invokeCommand(session, INVOKE_TESTS.PARAMS, [memref]);
-  const after = memory.read();
-  return {
-    result,
-    sum: after[0],
-    expected: bytes.reduce((total, byte) => (total + byte) & 0xff, 0),
-    restUntouched: after.slice(1).every((byte, index) => byte === bytes[index + 1]),
-  };
-});
+export const temporaryMemref = client(
+  ["MSG-5.MEMREF_TEMP", "TEE-5.TEMP", "MSG-1.4.2"],
+  function* (tee) {
+    const session = yield* openSession(tee, INVOKE_TESTS.uuid);
+    const bytes = Uint8Array.from({ length: 16_384 }, (_, index) => index + 1);
+    const memory = buffer(tee, bytes, 1000);
+    const memref = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, memory);
+    const { result } = yield* tee.invokeCommand(session, INVOKE_TESTS.PARAMS, [memref]);
+    const after = memory.read();
+    return {
+      result,
+      sum: after[0],
+      expected: bytes.reduce((total, byte) => (total + byte) & 0xff, 0),
+      restUntouched: after.slice(1).every((byte, index) => byte === bytes[index + 1]),
+    };
+  },
+);
 
 /** SHA-256 of part of a registered buffer into another part of it. */
-export const partialMemref = client(["MSG-5", "MSG-2.2", "TEE-3.3.3"], function* (tee) {
-  const session = yield* openSession(tee, CRYPT.uuid);
-  const memory = yield* registerMemory(tee, buffer(tee, 9000, 123));
-  memory.buffer.write(text("abc"), 5000);
-  const { result } = yield* tee.invokeCommand(session, CRYPT.SHA256, [
-    TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INPUT, memory, 5000, 3),
-    TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_OUTPUT, memory, 8000, 64),
-  ]);
-  const hash = memory.buffer.read(8000, 32);
-  const beyond = memory.buffer.read(8032, 32);
-  yield* tee.releaseSharedMemory(memory);
-  return { result, hash: Buffer.from(hash).toString("hex"), beyond };
-});
+export const partialMemref = client(
+  ["MSG-5.MEMREF_PARTIAL", "MSG-2.2.RMEM", "TEE-3.3.3"],
+  function* (tee) {
+    const session = yield* openSession(tee, CRYPT.uuid);
+    const memory = yield* registerMemory(tee, buffer(tee, 9000, 123));
+    memory.buffer.write(text("abc"), 5000);
+    const { result } = yield* tee.invokeCommand(session, CRYPT.SHA256, [
+      TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INPUT, memory, 5000, 3),
+      TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_OUTPUT, memory, 8000, 64),
+    ]);
+    const hash = memory.buffer.read(8000, 32);
+    const beyond = memory.buffer.read(8032, 32);
+    yield* tee.releaseSharedMemory(memory);
+    return { result, hash: Buffer.from(hash).toString("hex"), beyond };
+  },
+);
 
-export const wholeMemref = client(["MSG-5"], function* (tee) {
+export const wholeMemref = client(["MSG-5.MEMREF_WHOLE"], function* (tee) {
   const session = yield* openSession(tee, CRYPT.uuid);
   const input = yield* allocateMemory(tee, 3, 1);
   input.buffer.write(text("abc"));
@@ -81,7 +87,7 @@ export const wholeMemref = client(["MSG-5"], function* (tee) {
 });
 
 /** The size that would have been needed comes back, and nothing is written. */
-export const shortBuffer = client(["MSG-2.2"], function* (tee) {
+export const shortBuffer = client(["MSG-2.2.EXPORT", "MSG-4.SHORT_BUFFER"], function* (tee) {
   const session = yield* openSession(tee, CRYPT.uuid);
   const output = buffer(tee, new Uint8Array(31).fill(0xee));
   const memref = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, output);
@@ -93,34 +99,37 @@ export const shortBuffer = client(["MSG-2.2"], function* (tee) {
 });
 
 /** NULL is told from an empty buffer; a NULL pointer with a size never leaves the library. */
-export const nullMemref = client(["MSG-5", "MSG-2.2", "TEE-2.2"], function* (tee) {
-  const pta = yield* openSession(tee, INVOKE_TESTS.uuid);
-  const nothing = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, null);
-  const toPta = yield* tee.invokeCommand(pta, INVOKE_TESTS.MEMREF_NULL, [nothing]);
-  const ta = yield* openSession(tee, OS_TEST.uuid);
-  const empty = buffer(tee, 1);
-  const { MEMREF_TEMP_INPUT: input, MEMREF_TEMP_OUTPUT: output } = TEEC_PARAM;
-  const shapes = (first: number): TeecParam[] => [
-    TeecParam.temp(input, empty, first),
-    TeecParam.temp(input, null),
-    TeecParam.temp(output, empty, 0),
-    TeecParam.temp(output, null),
-  ];
-  const toTa = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, shapes(0));
-  const notEmpty = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, shapes(1));
-  const local = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, [
-    TeecParam.temp(input, null, 5),
-  ]);
-  return {
-    toPta: toPta.result,
-    toTa: toTa.result,
-    notEmpty: notEmpty.result,
-    local: { ...local },
-  };
-});
+export const nullMemref = client(
+  ["MSG-5.NULL", "MSG-2.2.TMEM_NULL", "TEE-2.2.MEMREF", "TEE-5.NULL_TEMP"],
+  function* (tee) {
+    const pta = yield* openSession(tee, INVOKE_TESTS.uuid);
+    const nothing = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, null);
+    const toPta = yield* tee.invokeCommand(pta, INVOKE_TESTS.MEMREF_NULL, [nothing]);
+    const ta = yield* openSession(tee, OS_TEST.uuid);
+    const empty = buffer(tee, 1);
+    const { MEMREF_TEMP_INPUT: input, MEMREF_TEMP_OUTPUT: output } = TEEC_PARAM;
+    const shapes = (first: number): TeecParam[] => [
+      TeecParam.temp(input, empty, first),
+      TeecParam.temp(input, null),
+      TeecParam.temp(output, empty, 0),
+      TeecParam.temp(output, null),
+    ];
+    const toTa = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, shapes(0));
+    const notEmpty = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, shapes(1));
+    const local = yield* tee.invokeCommand(ta, OS_TEST.NULL_MEMREF_PARAMS, [
+      TeecParam.temp(input, null, 5),
+    ]);
+    return {
+      toPta: toPta.result,
+      toTa: toTa.result,
+      notEmpty: notEmpty.result,
+      local: { ...local },
+    };
+  },
+);
 
 /** One byte beyond the end of shared memory never reaches the TA. */
-export const outOfBounds = client(["TEE-2.2", "MSG-2.2"], function* (tee) {
+export const outOfBounds = client(["TEE-2.2.CHECKS", "MSG-5.MEMREF_PARTIAL"], function* (tee) {
   const session = yield* openSession(tee, OS_TEST.uuid);
   const memory = yield* registerMemory(tee, buffer(tee, 6001));
   const invoked = yield* tee.invokeCommand(session, OS_TEST.PARAMS, [
@@ -133,7 +142,15 @@ export const outOfBounds = client(["TEE-2.2", "MSG-2.2"], function* (tee) {
 /** Login classes as the TA sees them. */
 export const logins: Scenario = {
   conduits: ["vm", "direct", "hwdom"],
-  clauses: ["TEE-2.3", "MSG-2.1.1", "TEE-8.7"],
+  clauses: [
+    "TEE-2.3.PUBLIC",
+    "TEE-2.3.USER",
+    "TEE-2.3.GROUP",
+    "TEE-2.3.APPLICATION",
+    "TEE-2.3.REE_KERNEL",
+    "TEE-2.3.NAMESPACE",
+    "MSG-2.1.1",
+  ],
   run: (context) => {
     const tee = context.client();
     return context.execute(

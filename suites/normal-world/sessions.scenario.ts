@@ -45,7 +45,7 @@ export const openDevice: Scenario = {
 };
 
 /** A session to a pseudo-TA and a command with a value. */
-export const pseudoTa = client(["MSG-2.2", "TEE-2.1"], function* (tee) {
+export const pseudoTa = client(["MSG-2.2.VALUE", "MSG-2.4.TA_RETURNED"], function* (tee) {
   const session = yield* openSession(tee, INVOKE_TESTS.uuid);
   const value = TeecParam.value(TEEC_PARAM.VALUE_INOUT, 40, 2);
   const { result, origin } = yield* tee.invokeCommand(session, INVOKE_TESTS.PARAMS, [value]);
@@ -55,7 +55,7 @@ export const pseudoTa = client(["MSG-2.2", "TEE-2.1"], function* (tee) {
 
 /** A session to a TA that the supplicant has to deliver, and how it was asked. */
 export const userTa = client(
-  ["MSG-3.7", "MSG-3.5", "TEE-4.3", "MED-12.6"],
+  ["MSG-3.LOAD_TA", "MSG-3.7", "MSG-3.5", "TEE-4.3", "MED-12.6"],
   function* (tee, context) {
     const { supplicant } = context.guest().linux;
     const session = yield* openSession(tee, CRYPT.uuid);
@@ -68,7 +68,7 @@ export const userTa = client(
 );
 
 /** The largest TA of xtest: its image is 284 pages long. */
-export const largeTa = client(["MSG-1.4", "MSG-3.3"], function* (tee) {
+export const largeTa = client(["MSG-3.LOAD_TA", "MSG-3.3"], function* (tee) {
   const session = yield* openSession(tee, LARGE.uuid);
   yield* tee.closeSession(session);
   return "opened";
@@ -79,13 +79,13 @@ export const unknownTa = client(["MSG-2.1.3"], function* (tee) {
   return { result, origin };
 });
 
-export const failingTa = client(["MSG-2.4"], function* (tee) {
+export const failingTa = client(["MSG-2.4.TA_RETURNED"], function* (tee) {
   const { result } = yield* tee.openSession(CREATE_FAIL.uuid);
   return result;
 });
 
 /** A TA that panics is dead for its sessions; a new session gets a new instance. */
-export const panic = client(["MSG-2.4", "MSG-2.1.3"], function* (tee) {
+export const panic = client(["MSG-2.4.TA_PANICKED", "MSG-2.1.3"], function* (tee) {
   const session = yield* openSession(tee, OS_TEST.uuid);
   const first = yield* tee.invokeCommand(session, OS_TEST.PANIC);
   const second = yield* tee.invokeCommand(session, OS_TEST.INIT);
@@ -99,7 +99,7 @@ export const panic = client(["MSG-2.4", "MSG-2.1.3"], function* (tee) {
 /** Sessions are used only through the context that opened them, and closed once. */
 export const foreignSession: Scenario = {
   conduits: ALL,
-  clauses: ["TEE-3.2", "TEE-8.1", "TEE-8.2"],
+  clauses: ["TEE-3.2", "TEE-1.2"],
   run: (context) => {
     const owner = context.client();
     const stranger = context.client();
@@ -163,19 +163,22 @@ function countCloses(context: ScenarioContext): () => number {
 }
 
 /** A waiting TA is cancelled from another thread of the client. */
-export const cancellation = client(["TEE-3.4", "MSG-2"], function* (tee, context) {
-  const session = yield* openSession(tee, OS_TEST.uuid);
-  const { scheduler } = context;
-  const waiter = scheduler.spawn(
-    "waiting client",
-    tee.invokeCommand(session, OS_TEST.WAIT, [TeecParam.value(TEEC_PARAM.VALUE_INPUT, 2000)]),
-  );
-  // Until the TA waits there is nothing to cancel; time must pass between two tries.
-  while (!waiter.finished) {
-    yield* sleep(10);
-    yield* tee.requestCancellation(session);
-  }
-  const { result, origin } = yield* waiter.join();
-  yield* tee.closeSession(session);
-  return { result, origin };
-});
+export const cancellation = client(
+  ["TEE-3.4", "MSG-2.CANCEL", "MSG-4.CANCEL"],
+  function* (tee, context) {
+    const session = yield* openSession(tee, OS_TEST.uuid);
+    const { scheduler } = context;
+    const waiter = scheduler.spawn(
+      "waiting client",
+      tee.invokeCommand(session, OS_TEST.WAIT, [TeecParam.value(TEEC_PARAM.VALUE_INPUT, 2000)]),
+    );
+    // Until the TA waits there is nothing to cancel; time must pass between two tries.
+    while (!waiter.finished) {
+      yield* sleep(10);
+      yield* tee.requestCancellation(session);
+    }
+    const { result, origin } = yield* waiter.join();
+    yield* tee.closeSession(session);
+    return { result, origin };
+  },
+);

@@ -68,7 +68,7 @@ const scenario = (
 
 /** A command of the messages that does not exist, with a result left in the message by the caller. */
 export const unknownCommand = scenario(
-  ["SMC-4.1.9", "MSG-2"],
+  ["SMC-4.1.9", "MSG-2.OTHER", "SMC-2.EBADCMD"],
   (driver) => {
     const { a0, back } = driver.call({ cmd: 99, ret: 0x1234, ret_origin: 9 });
     return { a0, ret: back.ret, origin: back.ret_origin };
@@ -98,7 +98,7 @@ export const tooManyParameters = scenario(["SMC-4.1.7"], (driver) => {
 });
 
 export const resumeOfNothing = scenario(
-  ["SMC-4.2"],
+  ["SMC-4.2.RESUME_CHECK", "SMC-2.ERESUME"],
   (driver) =>
     [0, 1, 99, 0xffff_ffff].map(
       (thread) => driver.smc(OPTEE_SMC.RETURN_FROM_RPC, 0, 0, thread)[0] ?? -1,
@@ -106,13 +106,14 @@ export const resumeOfNothing = scenario(
   ["direct", "hwdom", "vm"],
 );
 
-export const unknownRegisteredArgument = scenario(["SMC-4.1.6", "MSG-2.3"], (driver) =>
-  driver.smc(OPTEE_SMC.CALL_WITH_REGD_ARG, 0xdead, 0xbeef, 0),
+export const unknownRegisteredArgument = scenario(
+  ["SMC-4.1.6", "MSG-2.3.5", "SMC-2.EBADADDR"],
+  (driver) => driver.smc(OPTEE_SMC.CALL_WITH_REGD_ARG, 0xdead, 0xbeef, 0),
 );
 
 /** Closing and cancelling what is not there, with and without parameters. */
 export const noSuchSession = scenario(
-  ["MSG-2"],
+  ["MSG-2.CANCEL", "MSG-2.CLOSE_SESSION"],
   (driver) => ({
     close: driver.call({ cmd: MSG_CMD.CLOSE_SESSION, session: 77 }).back.ret,
     cancel: driver.call({ cmd: MSG_CMD.CANCEL, session: 77 }).back.ret,
@@ -124,7 +125,7 @@ export const noSuchSession = scenario(
 
 /** The device-enumeration pseudo-TA by hand: sessions count from 1 and start again when all are closed. */
 export const pseudoTaByHand = scenario(
-  ["MSG-2.1", "MSG-2.1.1", "MSG-2.1.2", "SMC-4.1.10"],
+  ["MSG-2.OPEN_SESSION", "MSG-2.1.P0", "MSG-2.1.P1", "MSG-2.1.1", "MSG-2.1.2", "SMC-4.1.10"],
   (driver) => {
     const octets = uuidOctets(UUIDS.deviceEnumeration);
     const view = new DataView(octets.buffer);

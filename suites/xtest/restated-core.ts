@@ -10,7 +10,7 @@ const OK = TEEC.TEEC_SUCCESS;
 export const regression_1001 = restate(
   "regression_1001",
   "Core self tests",
-  { clauses: ["MSG-2"] },
+  { clauses: ["MSG-2.INVOKE_COMMAND", "MSG-2.4.TA_RETURNED"] },
   function* (run) {
     const session = yield* openSession(run.tee, INVOKE_TESTS.uuid);
     yield* run.subcase("1", "The core's own tests", function* () {
@@ -30,7 +30,7 @@ export const regression_1001 = restate(
 export const regression_1002 = restate(
   "regression_1002",
   "Parameters of pseudo-TAs",
-  { clauses: ["MSG-2.2", "MSG-5", "MSG-1.4"] },
+  { clauses: ["MSG-2.2.EXPORT", "MSG-5.MEMREF_TEMP", "TEE-5.TEMP"] },
   function* (run) {
     const session = yield* openSession(run.tee, INVOKE_TESTS.uuid);
     const bytes = Uint8Array.from({ length: 16 * 1024 }, (_, index) => index + 1);
@@ -56,7 +56,7 @@ const MUTEX_ROUNDS = 64 * 1024;
 export const regression_1003 = restate(
   "regression_1003",
   "Read/write mutex of the core",
-  { clauses: ["MSG-3", "SMC-4.3", "SMC-9.2"], interrupts: 300 },
+  { clauses: ["MSG-3.NOTIFICATION", "SMC-4.3", "SMC-9.2"], interrupts: 300 },
   function* (run) {
     const clients = [WRITER, READER, READER, WRITER, READER, READER].map((kind, index) =>
       run.scheduler.spawn(`mutex client ${index}`, mutexClient(run.tee, kind)),
@@ -115,7 +115,7 @@ export const regression_1020 = restate(
 export const regression_1034 = restate(
   "regression_1034",
   "A large TA",
-  { clauses: ["MSG-1.4", "MSG-3.3", "MSG-3.7"] },
+  { clauses: ["MSG-3.LOAD_TA", "MSG-3.3", "MSG-3.7"] },
   function* (run) {
     const session = yield* openSession(run.tee, LARGE.uuid);
     yield* run.tee.closeSession(session);

@@ -81,7 +81,7 @@ function* cryptoCases(
 export const regression_1004 = restate(
   "regression_1004",
   "A user TA with cryptography",
-  { clauses: ["MSG-3.7", "MSG-2.2", "MSG-5"] },
+  { clauses: ["MSG-3.LOAD_TA", "MSG-3.7", "MSG-2.2.EXPORT", "MSG-5.MEMREF_TEMP"] },
   function* (run) {
     const session = yield* openSession(run.tee, CRYPT.uuid);
     yield* cryptoCases(run, session, "", {
@@ -96,7 +96,7 @@ export const regression_1004 = restate(
 export const regression_1011 = restate(
   "regression_1011",
   "A TA as client of another",
-  { clauses: ["MSG-3.7", "MSG-2.2"] },
+  { clauses: ["MSG-3.7", "MSG-2.2.EXPORT"] },
   function* (run) {
     const session = yield* openSession(run.tee, RPC_TEST.uuid);
     yield* run.subcase("1", "With the client's shared memory", () =>

@@ -19,7 +19,7 @@ const FROM_TEE = 3;
 export const regression_1007 = restate(
   "regression_1007",
   "Panic of a TA",
-  { clauses: ["MSG-2.4", "MSG-2.1.3"] },
+  { clauses: ["MSG-2.4.TA_PANICKED", "MSG-2.1.3"] },
   function* (run) {
     const session = yield* openSession(run.tee, OS_TEST.uuid);
     const panic = yield* run.tee.invokeCommand(session, OS_TEST.PANIC);
@@ -33,7 +33,7 @@ export const regression_1007 = restate(
 export const regression_1008 = restate(
   "regression_1008",
   "TAs as clients of TAs",
-  { clauses: ["MSG-2.4", "MSG-3.7"] },
+  { clauses: ["MSG-2.4.TA_RETURNED", "MSG-3.7"] },
   function* (run) {
     const { tee } = run;
     yield* run.subcase("1", "A TA invokes another", function* () {
@@ -79,7 +79,7 @@ function* cancelLater(tee: TeecContext, session: TeecSession, wanted: boolean): 
 export const regression_1009 = restate(
   "regression_1009",
   "Waiting in a TA",
-  { clauses: ["MSG-3", "TEE-3.4"] },
+  { clauses: ["MSG-3.SUSPEND", "MSG-2.CANCEL", "TEE-3.4"] },
   function* (run) {
     const cases = [
       { number: "1", ms: 100, cancel: false },
@@ -186,7 +186,7 @@ function* panicFromTa({ tee }: Restatement): Task {
 export const regression_1021 = restate(
   "regression_1021",
   "What a panic releases",
-  { clauses: ["MSG-2.4", "MSG-2.1.3"] },
+  { clauses: ["MSG-2.4.TA_PANICKED", "MSG-2.1.3"] },
   function* (run) {
     yield* run.subcase("1", "An instance for each session", () =>
       panicFromClient(run, MISS.uuid, true),
@@ -204,7 +204,7 @@ const PANIC_LOOPS = 50;
 export const regression_1040 = restate(
   "regression_1040",
   "Panics in concurrent sessions",
-  { clauses: ["MSG-2.4", "MSG-2.1.3", "SMC-9.2"], interrupts: 200 },
+  { clauses: ["MSG-2.4.TA_PANICKED", "MSG-2.1.3", "SMC-9.2"], interrupts: 200 },
   (run) =>
     run.subcase("1", "Three clients, one instance", () =>
       joinAll([0, 1, 2].map((index) => run.scheduler.spawn(`panic ${index}`, panicLoop(run.tee)))),

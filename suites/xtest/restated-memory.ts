@@ -31,7 +31,7 @@ const {
 export const regression_1016 = restate(
   "regression_1016",
   "Memory references between TAs",
-  { clauses: ["MSG-2.2", "MSG-5"] },
+  { clauses: ["MSG-2.4.TA_RETURNED", "MSG-5.MEMREF_TEMP"] },
   function* ({ tee }) {
     const session = yield* openSession(tee, OS_TEST.uuid);
     checkResult(yield* tee.invokeCommand(session, OS_TEST.TA2TA_MEMREF), OK, "32 bytes each way");
@@ -55,7 +55,7 @@ const parts = (memory: TeecMemory, lastPages: number): TeecParam[] => [
 export const regression_1017 = restate(
   "regression_1017",
   "Adjacent parts of shared memory",
-  { clauses: ["MSG-2.2", "MSG-5"] },
+  { clauses: ["MSG-2.2.RMEM", "MSG-5.MEMREF_PARTIAL", "TEE-3.3.SHM_ALLOC"] },
   function* ({ tee }) {
     const memory = yield* allocateMemory(tee, 8 * PAGE);
     const session = yield* openSession(tee, OS_TEST.uuid);
@@ -85,7 +85,7 @@ function* refused(run: Restatement, session: TeecSession, params: TeecParam[]): 
 export const regression_1018 = restate(
   "regression_1018",
   "References out of bounds",
-  { clauses: ["TEE-2.2", "MSG-2.2"] },
+  { clauses: ["TEE-2.2.CHECKS", "MSG-5.MEMREF_PARTIAL"] },
   function* (run) {
     const { tee } = run;
     const session = yield* openSession(tee, OS_TEST.uuid);
@@ -120,7 +120,7 @@ export const regression_1018 = restate(
 export const regression_1025 = restate(
   "regression_1025",
   "NULL and empty memory references",
-  { clauses: ["MSG-5", "MSG-2.2", "TEE-2.2"] },
+  { clauses: ["MSG-5.NULL", "MSG-2.2.TMEM_NULL", "TEE-2.2.MEMREF", "TEE-5.NULL_TEMP"] },
   function* (run) {
     const { tee } = run;
     yield* run.subcase("1", "NULL cannot be registered", function* () {
@@ -163,8 +163,10 @@ function identity(
   title: string,
   options: { readonly login: number; readonly group?: number },
   expected: string,
+  ...own: readonly string[]
 ): ReturnType<typeof restate> {
-  return restate(id, title, { clauses: ["TEE-2.3", "MSG-2.1.1"] }, function* ({ tee }) {
+  const clauses = [...own, "MSG-2.1.1", "MSG-2.1.P1"];
+  return restate(id, title, { clauses }, function* ({ tee }) {
     const session = yield* openSession(tee, OS_TEST.uuid, options);
     const login = TeecParam.value(TEEC_PARAM.VALUE_OUTPUT);
     const uuid = buffer(tee, 16);
@@ -179,16 +181,26 @@ function identity(
   });
 }
 
-export const regression_1026 = identity("regression_1026", "Public login", { login: 0 }, NIL_UUID);
+export const regression_1026 = identity(
+  "regression_1026",
+  "Public login",
+  { login: 0 },
+  NIL_UUID,
+  "TEE-2.3.PUBLIC",
+);
 export const regression_1027 = identity(
   "regression_1027",
   "Login of the current user",
   { login: 1 },
   uuidV5(NAMESPACE, "uid=0"),
+  "TEE-2.3.USER",
+  "TEE-2.3.NAMESPACE",
 );
 export const regression_1028 = identity(
   "regression_1028",
   "Login of the current group",
   { login: 2, group: 0 },
   uuidV5(NAMESPACE, "gid=0"),
+  "TEE-2.3.GROUP",
+  "TEE-2.3.NAMESPACE",
 );
