@@ -36,16 +36,17 @@ export class EmulatedContext implements ScenarioContext {
   }
 
   get rules(): RuleSetName | undefined {
-    return this.platform.mediator?.rules;
+    const { conduit, rules = "strict" } = this.platform.options;
+    return conduit === "vm" ? rules : undefined;
   }
 
   guest(index = 0): Guest {
-    if (index > 0 && this.platform.mediator === undefined) {
+    if (index > 0 && this.platform.options.conduit !== "vm") {
       throw new Skipped(`conduit ${this.platform.options.conduit} has one normal world`);
     }
     while (this.#guests.length <= index) {
       const number = this.#guests.length;
-      const { conduit, vm } = this.platform.addGuest();
+      const { conduit, vm, destroy } = this.platform.addGuest();
       const kernel = new Linux({
         name: `guest ${number}`,
         conduit,
@@ -54,7 +55,7 @@ export class EmulatedContext implements ScenarioContext {
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);
-      this.#guests.push(new EmulatedGuest(this, number, kernel, vm));
+      this.#guests.push(new EmulatedGuest(this, number, kernel, vm, destroy));
     }
     const guest = this.#guests[index];
     if (guest === undefined) throw new RangeError(`no guest ${index}`);
@@ -105,13 +106,21 @@ class EmulatedGuest implements Guest {
   readonly #context: EmulatedContext;
   readonly vm: Vm | undefined;
   readonly #tasks: TaskGroup;
+  readonly #end: (() => void) | undefined;
   #booted = false;
 
-  constructor(context: EmulatedContext, index: number, kernel: Linux, vm: Vm | undefined) {
+  constructor(
+    context: EmulatedContext,
+    index: number,
+    kernel: Linux,
+    vm: Vm | undefined,
+    end: (() => void) | undefined,
+  ) {
     this.#context = context;
     this.index = index;
     this.kernel = kernel;
     this.vm = vm;
+    this.#end = end;
     this.#tasks = new TaskGroup(kernel.name);
   }
 
@@ -138,8 +147,8 @@ class EmulatedGuest implements Guest {
   }
 
   destroy(): void {
-    if (this.vm === undefined) throw new Skipped("only a VM can be destroyed");
+    if (this.#end === undefined) throw new Skipped("only a VM can be destroyed");
     this.#tasks.stop(new Error(`${this.kernel.name} is gone`));
-    this.vm.destroy();
+    this.#end();
   }
 }

@@ -17,6 +17,7 @@ import {
 } from "./combination.ts";
 import { createEmulated, type EmulatedPlatform } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
+import type { OwnTarget } from "./own-target.ts";
 import { importScenarios, isScenario, loadScenario } from "./reference.ts";
 import type { Scenario } from "./scenario.ts";
 import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
@@ -26,6 +27,8 @@ export interface EmulatedTargetOptions {
   readonly seed?: number;
   /** The only conduits and rule sets to use; all when left out. */
   readonly narrowing?: Narrowing;
+  /** A secure world or a mediator in place of Lockstep's. */
+  readonly own?: OwnTarget;
   /** Stress that every scenario is put under. */
   readonly stress?: StressKind;
   /** Sees every machine before its scenario starts, for tests that break something. */
@@ -97,6 +100,7 @@ export class EmulatedTarget implements Target {
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
       parallel: scenario.parallel ?? 0,
+      ...(this.#options.own === undefined ? {} : { own: this.#options.own }),
       ...(this.#options.stress === undefined ? {} : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(this.#options.console === undefined ? {} : { console: this.#options.console }),

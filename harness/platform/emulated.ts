@@ -28,6 +28,7 @@ import {
   USER_TAS,
 } from "../secure-world/index.ts";
 
+import type { OwnMediator, OwnTarget, SecureWorldMachine } from "./own-target.ts";
 import { MemoryPressure } from "./pressure.ts";
 import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
@@ -65,8 +66,19 @@ export interface EmulatedOptions {
   readonly interrupts?: number;
   /** Keeps the memory of VMs under pressure: ballooning, donation, migration. */
   readonly stress?: StressKind;
+  /** A secure world or a mediator in place of Lockstep's. */
+  readonly own?: OwnTarget;
   /** Lines of the secure console. */
   readonly console?: (line: string) => void;
+}
+
+/** One normal world of a machine. */
+export interface NormalWorld {
+  readonly conduit: Conduit;
+  /** The VM behind it, where Lockstep's mediator made one. */
+  readonly vm: Vm | undefined;
+  /** Ends the VM; undefined where there is none. */
+  readonly destroy: (() => void) | undefined;
 }
 
 /** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
@@ -74,9 +86,11 @@ export class EmulatedPlatform {
   readonly options: EmulatedOptions;
   readonly scheduler: Scheduler;
   readonly memory: SparseMemory;
-  readonly secureWorld: SecureWorld;
+  readonly #secureWorld: SecureWorld | undefined;
   readonly port: PlatformPort;
+  /** Lockstep's mediator, on conduit `vm` unless there is another. */
   readonly mediator: Mediator | undefined;
+  readonly #ownMediator: OwnMediator | undefined;
   /** With `stress`, where there are VMs. */
   readonly pressure: MemoryPressure | undefined;
   /** Sees every SMC at the port while set. */
@@ -92,41 +106,69 @@ export class EmulatedPlatform {
       { name: "mediator heap", ...map.mediatorHeap, type: "ram" },
       { name: "guest RAM", ...map.guestRam, type: "ram" },
     ]);
-    const stock = options.conduit === "vm" ? virtualizedFor(options) : DEBIAN_4_5;
-    const chance = new Random(options.seed ^ 0x1f7e);
-    const interrupts = options.interrupts ?? 0;
-    this.secureWorld = new SecureWorld({
-      build: { ...stock, ...options.build },
-      memory: normalMemoryOf(this.memory),
-      nowMs: () => this.scheduler.nowMs,
-      pseudoTas: PSEUDO_TAS,
-      userTas: USER_TAS,
-      ...(interrupts > 0 ? { interruptPending: () => chance.below(1000) < interrupts } : {}),
-      ...(options.console === undefined ? {} : { console: options.console }),
-    });
+    const ownWorld = options.own?.createSecureWorld?.(this.#forSecureWorld());
+    this.#secureWorld = ownWorld === undefined ? this.#model() : undefined;
+    const secureWorld = ownWorld ?? this.secureWorld;
     this.port = {
       memory: this.memory.view("normal", "host"),
-      notifications: this.secureWorld.notifications,
+      ...(secureWorld.notifications === undefined
+        ? {}
+        : { notifications: secureWorld.notifications }),
       smc: (registers) => {
         this.pressure?.betweenCalls();
         this.onPort?.("enter", registers);
-        this.secureWorld.smc(registers);
+        secureWorld.smc(registers);
         this.onPort?.("leave", registers);
         this.pressure?.betweenCalls();
       },
     };
-    this.mediator =
-      options.conduit === "vm"
-        ? createMediator(this.port, {
-            rules: options.rules ?? "strict",
-            heap: map.mediatorHeap,
-            guests: [map.guestRam],
-            scatter: options.seed,
-            now: () => this.scheduler.nowMs,
-          })
-        : undefined;
+    if (options.conduit === "vm") {
+      const { rules = "strict", seed } = options;
+      const { mediatorHeap: heap, guestRam: guests } = map;
+      const nowMs = (): number => this.scheduler.nowMs;
+      const its = { heap, guests, rules, seed, nowMs };
+      this.#ownMediator = options.own?.createMediator?.(this.port, its);
+      if (this.#ownMediator === undefined) {
+        const own = { rules, heap, guests: [guests], scatter: seed, now: nowMs };
+        this.mediator = createMediator(this.port, own);
+      }
+    }
     this.pressure = this.#pressure();
     this.memory.probe = this.#probe();
+  }
+
+  /** Lockstep's model of OP-TEE. Throws where another secure world stands in its place. */
+  get secureWorld(): SecureWorld {
+    if (this.#secureWorld !== undefined) return this.#secureWorld;
+    throw new Skipped("looks into Lockstep's own secure world");
+  }
+
+  #forSecureWorld(): SecureWorldMachine {
+    const { conduit, interrupts = 0, seed, vms, console: print } = this.options;
+    const chance = new Random(seed ^ 0x1f7e);
+    return {
+      memory: normalMemoryOf(this.memory),
+      conduit,
+      vms,
+      nowMs: () => this.scheduler.nowMs,
+      interruptPending: () => interrupts > 0 && chance.below(1000) < interrupts,
+      print: (line) => print?.(line),
+    };
+  }
+
+  #model(): SecureWorld {
+    const { build, conduit, interrupts = 0 } = this.options;
+    const { memory, nowMs, interruptPending, print } = this.#forSecureWorld();
+    const stock = conduit === "vm" ? virtualizedFor(this.options) : DEBIAN_4_5;
+    return new SecureWorld({
+      build: { ...stock, ...build },
+      memory,
+      nowMs,
+      pseudoTas: PSEUDO_TAS,
+      userTas: USER_TAS,
+      ...(interrupts > 0 ? { interruptPending } : {}),
+      ...(this.options.console === undefined ? {} : { console: print }),
+    });
   }
 
   /** What happens between accesses to memory: other vCPUs run, pages come and go. */
@@ -159,19 +201,28 @@ export class EmulatedPlatform {
   }
 
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
-  addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined } {
+  addGuest(): NormalWorld {
     const { mediator, port } = this;
-    if (mediator !== undefined) {
-      const made = mediator.createVm({ ram: EMULATED_MAP.vmRam });
-      if (made.ok) return { conduit: this.#stressed(made.value.conduit), vm: made.value };
+    const spec = { ram: EMULATED_MAP.vmRam };
+    const vm = mediator?.createVm(spec);
+    const made = vm ?? this.#ownMediator?.createVm(spec);
+    if (made?.ok === false) {
       throw new Skipped(`no room for another VM: ${made.error}, ${made.reason}`);
+    }
+    if (made !== undefined) {
+      const { conduit } = made.value;
+      return {
+        conduit: this.#stressed(conduit),
+        vm: vm?.ok === true ? vm.value : undefined,
+        destroy: () => made.value.destroy(),
+      };
     }
     const ram = EMULATED_MAP.driverRam;
     const conduit =
       this.options.conduit === "hwdom"
         ? createHwdomConduit(port, { ram })
         : createDirectConduit(port, ram);
-    return { conduit, vm: undefined };
+    return { conduit, vm: undefined, destroy: undefined };
   }
 
   #stressed(conduit: Conduit): Conduit {

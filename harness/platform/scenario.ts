@@ -20,7 +20,10 @@ export interface Guest {
   readonly kernel: Linux;
   /** The kernel with driver and supplicant up; boots it on first use. Not from within a task. */
   readonly linux: Linux;
-  /** The VM behind it, for what a hypervisor can do to it; undefined on the other conduits. */
+  /**
+   * The VM behind it, for what a hypervisor can do to it; undefined on the other conduits and behind
+   * a mediator that is not Lockstep's.
+   */
   readonly vm: Vm | undefined;
   /** Starts a task on its vCPUs, which ends with the VM where it is. */
   spawn<T>(name: string, body: Task<T>): SpawnedTask<T>;

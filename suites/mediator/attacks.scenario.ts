@@ -9,6 +9,7 @@ import {
 } from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
 import { INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
+import { vmOf } from "../support/vm.ts";
 import {
   type Asked,
   type Back,
@@ -222,5 +223,5 @@ function fail(driver: RawDriver, rpc: Asked): Back {
 
 /** Takes a page out of the guest's address space, as ballooning does. */
 function unmap(context: ScenarioContext, page: Ipa): void {
-  context.guest().vm?.space.balloon(page);
+  vmOf(context).space.balloon(page);
 }

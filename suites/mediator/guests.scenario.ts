@@ -5,6 +5,7 @@ import { OPTEE_SMC, RPC_CMD, functionName } from "../../harness/optee-abi/index.
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
 import { buffer, openSession, registerMemory } from "../support/client.ts";
 import { CRYPT, INVOKE_TESTS, LARGE, OS_TEST } from "../support/tas.ts";
+import { vmOf } from "../support/vm.ts";
 import { RawDriver, openSession as openMessage } from "./raw-driver.ts";
 
 const scenario = (
@@ -103,18 +104,17 @@ export const deathInRpc = scenario(["MED-161", "MED-164", "MED-165"], (context) 
   const bystander = context.guest(1);
   const victim = new RawDriver(context.guest(0).conduit);
   victim.untilShmAlloc(OS_TEST.uuid);
-  const { vm } = context.guest(0);
-  const before = vm?.usage;
-  const frames = vm?.space.frames;
-  const owner = vm?.space.owner;
-  const held = frames?.records(owner).length ?? -1;
+  const vm = vmOf(context);
+  const before = vm.usage;
+  const { frames, owner } = vm.space;
+  const held = frames.records(owner).length;
   const seen = watched(context, () => context.guest(0).destroy());
   const other = new RawDriver(bystander.conduit);
   const { at } = other.send(openMessage(INVOKE_TESTS.uuid));
   return {
     suspended: before?.suspended ?? -1,
     held,
-    left: frames?.records(owner).length ?? -1,
+    left: frames.records(owner).length,
     told: seen.map(({ fid, client }) => `${functionName(fid)} ${client}`),
     bystander: other.get(at).ret,
     dead: victim.smc([OPTEE_SMC.CALLS_COUNT]).get(0),

@@ -3,10 +3,11 @@ import { TEEC_PARAM, type TeecContext, TeecParam } from "../../harness/normal-wo
 import { RPC_FUNC, SMC_RETURN, isRpcReturn, rpcFunction } from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
 import { allocateMemory, buffer, openSession, registerMemory } from "../support/client.ts";
+import { vmOf } from "../support/vm.ts";
 import { CRYPT, INVOKE_TESTS, SIMS } from "../support/tas.ts";
 
 /** Clients of each VM: more than the secure world has threads for it. */
-export const CLIENTS = 3;
+const CLIENTS = 3;
 
 /**
  * One client: a TA that is loaded for it, memory of every kind, and a pseudo-TA in between. What it
@@ -55,20 +56,23 @@ function* storing(tee: TeecContext, salt: number): Task<Data> {
   return seen;
 }
 
-/** The clients of guest `index`, started and not yet run. */
-export function startVm(context: ScenarioContext, index: number): SpawnedTask<Data>[] {
+/** Boots guest `index` and connects its clients; what comes back starts them. */
+function prepareVm(context: ScenarioContext, index: number): () => SpawnedTask<Data>[] {
   const salts = Array.from({ length: CLIENTS }, (_, number) => 100 * (index + 1) + number);
   const tees = salts.map(() => context.client(index));
   const last = context.client(index);
   const guest = context.guest(index);
-  return [
+  return () => [
     ...tees.map((tee, number) => guest.spawn(`client ${number}`, client(tee, salts[number] ?? 0))),
     guest.spawn("storing client", storing(last, salts[0] ?? 0)),
   ];
 }
 
+const startVm = (context: ScenarioContext, index: number): SpawnedTask<Data>[] =>
+  prepareVm(context, index)();
+
 /** What every task gave, when all have ended. */
-export function* resultsOf(tasks: readonly SpawnedTask<Data>[]): Task<Data[]> {
+function* resultsOf(tasks: readonly SpawnedTask<Data>[]): Task<Data[]> {
   const results: Data[] = [];
   for (const task of tasks) results.push(yield* task.join());
   return results;
@@ -114,9 +118,9 @@ export const busy: Scenario = {
   interrupts: 900,
   parallel: 100,
   run: (context) => {
-    const tasks = VMS.map((index) => startVm(context, index));
+    const starts = VMS.map((index) => prepareVm(context, index));
     const { order, clients, counts } = watch(context);
-    const results = context.execute(resultsOf(tasks.flat()));
+    const results = context.execute(resultsOf(starts.flatMap((start) => start())));
     const switches = order.filter((guest, at) => at > 0 && order[at - 1] !== guest).length;
     return { results, clients: [...clients].toSorted((a, b) => a - b), switches, ...counts };
   },
@@ -158,9 +162,9 @@ export const deaths: Scenario = {
       context.scheduler.runUntil(
         () => (turn += 1) > turns || tasks.every(({ finished }) => finished),
       );
-      const { frames, owner } = doomed.vm?.space ?? {};
+      const { frames, owner } = vmOf(context, index + 1).space;
       doomed.destroy();
-      left.push(frames?.records(owner).length ?? -1);
+      left.push(frames.records(owner).length);
     }
     return { left, results: context.execute(resultsOf(survivor)) };
   },

@@ -17,6 +17,10 @@ export const build: CommandBuilder = (context) => {
         "and leave a bundle with reports. A board that boots a reference image has it made first.",
     )
     .option("--board <board...>", "boards besides the emulated platform (default: LOCKSTEP_BOARD)")
+    .option(
+      "--target <file...>",
+      "run on a secure world or mediator of your own too: an ES module (docs/extending.md)",
+    )
     .option("--suite <suite...>", "run only these suites: the folders under suites/")
     .option("--filter <re...>", "run only cases whose id or title matches one of these")
     .addOption(

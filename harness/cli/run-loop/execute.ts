@@ -23,6 +23,7 @@ import { type BoardRunner, RunSession } from "./session.ts";
 
 export interface RunFlags {
   readonly board?: readonly string[];
+  readonly target?: readonly string[];
   readonly suite?: readonly string[];
   readonly filter?: readonly string[];
   readonly conduit?: readonly Conduit["kind"][];
@@ -50,6 +51,8 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
   const plan = await planRun(
     {
       boards: flags.board ?? (fromEnv === undefined || fromEnv === "" ? [] : [fromEnv]),
+      targets: flags.target ?? [],
+      cwd: context.cwd,
       suites: flags.suite ?? [],
       filters: flags.filter ?? [],
       retries: flags.retries,

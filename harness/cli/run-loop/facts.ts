@@ -4,6 +4,7 @@ import path from "node:path";
 import { BoardFileError, messageOf } from "../../base/index.ts";
 import type { BoardConfig, LiveBoard } from "../../board/index.ts";
 import type { PreparedImage } from "../../images/index.ts";
+import type { OwnTarget } from "../../platform/index.ts";
 import type { FactsSheet } from "../../run/index.ts";
 import { DEBIAN_4_5 } from "../../secure-world/index.ts";
 
@@ -13,21 +14,27 @@ const PACKAGED: Readonly<Record<string, string>> = {
   supplicant: "tee-supplicant",
 };
 
-/** The facts sheet of the emulated platform. */
-export function emulatedFacts(config: BoardConfig): FactsSheet {
+/** The facts sheet of the emulated platform, or of a target that takes the place of some of it. */
+export function emulatedFacts(config: BoardConfig, own?: OwnTarget): FactsSheet {
   const { major, minor } = DEBIAN_4_5.version;
   return {
     board: config.name,
     boardType: config.type,
     platform: "emulated",
-    versions: { "optee-model": `${major}.${minor}` },
+    versions: own?.createSecureWorld === undefined ? { "optee-model": `${major}.${minor}` } : {},
     images: {},
     packages: {},
-    machine: {},
+    machine: own === undefined ? {} : partsOf(own),
     hab: "not-applicable",
-    huk: "stub",
+    huk: own?.createSecureWorld === undefined ? "stub" : "unknown",
     rpmb: "none",
   };
+}
+
+function partsOf(own: OwnTarget): Record<string, string> {
+  const whose = (part: "createSecureWorld" | "createMediator"): string =>
+    own[part] === undefined ? "Lockstep's" : own.name;
+  return { "secure world": whose("createSecureWorld"), mediator: whose("createMediator") };
 }
 
 /**

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
 import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
-import type { Narrowing } from "../../platform/index.ts";
+import { loadOwnTarget, type Narrowing, type OwnTarget } from "../../platform/index.ts";
 import type { CaseFilter, StressKind } from "../../run/index.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
@@ -11,6 +11,9 @@ export const EMULATED = "emulated";
 
 export interface RunOptions {
   readonly boards: readonly string[];
+  /** Modules that export a target, relative to `cwd`. */
+  readonly targets: readonly string[];
+  readonly cwd: string;
   readonly suites: readonly string[];
   readonly filters: readonly string[];
   readonly retries: number;
@@ -19,8 +22,10 @@ export interface RunOptions {
 }
 
 export interface RunPlan {
-  /** The emulated platform first, then the boards in the order given. */
+  /** The emulated platform first, then targets of one's own, then the boards in the order given. */
   readonly boards: readonly BoardConfig[];
+  /** Targets of one's own, by the name of their board. */
+  readonly targets: ReadonlyMap<string, OwnTarget>;
   readonly suites: readonly string[];
   readonly filter: CaseFilter;
   /** The conduits and rule sets that are wanted. */
@@ -33,10 +38,12 @@ export interface RunPlan {
 /** Checks everything that can be checked before anything is created. Throws UsageError, BoardFileError. */
 export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
   const { suites, patterns } = await checkSelection(options.suites, options.filters);
-  const boards = await checkedBoards(options.boards, env);
+  const targets = await ownTargets(options);
+  const boards = await checkedBoards(options.boards, targets, env);
   if (options.stress !== undefined) refuseReal(boards, options.stress);
   return {
     boards,
+    targets: new Map(targets.map((target) => [target.name, target])),
     suites,
     filter: { patterns },
     narrowing: options.narrowing,
@@ -65,6 +72,13 @@ export async function checkSelection(
   return { suites, patterns: filters.map(checkedPattern) };
 }
 
+/** Loads every target; in the order given. */
+async function ownTargets({ targets, cwd }: RunOptions): Promise<readonly OwnTarget[]> {
+  const loaded: OwnTarget[] = [];
+  for (const file of targets) loaded.push(await loadOwnTarget(file, cwd));
+  return loaded;
+}
+
 /** A real board would run without the stress that was asked for, and nobody would notice. */
 function refuseReal(boards: readonly BoardConfig[], stress: StressKind): void {
   const real = boards.find(({ platform }) => platform !== "emulated");
@@ -81,10 +95,20 @@ function refuseReal(boards: readonly BoardConfig[], stress: StressKind): void {
  */
 async function checkedBoards(
   names: readonly string[],
+  targets: readonly OwnTarget[],
   env: NodeJS.ProcessEnv,
 ): Promise<readonly BoardConfig[]> {
-  const boards = new Map<string, BoardConfig>();
-  for (const name of [EMULATED, ...names]) {
+  const emulated = await loadBoard(EMULATED, { env });
+  const boards = new Map([[EMULATED, emulated]]);
+  for (const { name, conduits = emulated.conduits } of targets) {
+    if (boards.has(name)) {
+      throw new UsageError(`two columns of this run are called ${name}`, {
+        next: "Give the target another `name`.",
+      });
+    }
+    boards.set(name, { ...emulated, name, conduits, description: "a target of one's own" });
+  }
+  for (const name of names) {
     const config = await loadBoard(name, { env });
     const other = boards.get(config.name);
     if (other?.file === config.file) continue;

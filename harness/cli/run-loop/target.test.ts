@@ -1,0 +1,86 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, expect, jest, test } from "@jest/globals";
+import { packageRoot } from "../../base/index.ts";
+import { lockstep } from "../testing/run-cli.ts";
+
+jest.setTimeout(120_000);
+
+const folder = mkdtempSync(path.join(tmpdir(), "lockstep-examples-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const example = (name: string): string =>
+  path.join(packageRoot, "dist", "docs", "examples", `${name}.js`);
+
+interface Document {
+  readonly cases: readonly { id: string; target: string; suite: string; status: string }[];
+  readonly facts: readonly { board: string; machine: Record<string, string> }[];
+}
+
+async function runOn(name: string, ...options: string[]): Promise<Document> {
+  const out = path.join(folder, name);
+  const run = await lockstep([
+    "run",
+    "--target",
+    example(name),
+    "--json",
+    "--out",
+    out,
+    ...options,
+  ]);
+  return JSON.parse(run.stdout.toString()) as Document;
+}
+
+const statuses = ({ cases }: Document, target: string, suite: string): Record<string, string> =>
+  Object.fromEntries(
+    cases
+      .filter((one) => one.target === target && one.suite === suite)
+      .map((o) => [o.id, o.status]),
+  );
+
+test("docs/examples/direct-mapped: the suites run on a mediator of one's own and find what it lacks", async () => {
+  const document = await runOn("direct-mapped", "--suite", "smc-abi", "mediator", "normal-world");
+  const { facts } = document;
+  expect(facts.find(({ board }) => board === "direct-mapped")?.machine).toEqual({
+    "secure world": "Lockstep's",
+    mediator: "direct-mapped",
+  });
+  // Guests work behind it.
+  const guests = statuses(document, "direct-mapped", "normal-world");
+  expect(guests["normal-world.a-pseudo-ta-takes-and-gives-values-vm-strict"] ?? "pass").toBe(
+    "pass",
+  );
+  expect(Object.values(guests)).toContain("pass");
+  // And it is no mediator: a message can name pages of others.
+  const found = statuses(document, "direct-mapped", "mediator");
+  expect(found["mediator.pages-that-are-not-the-guest-s-ram-are-refused"]).toBe("fail");
+  expect(found["mediator.a-guest-that-dies-in-an-rpc-leaves-nothing-and-the-others-go-on"]).toBe(
+    "skip",
+  );
+  expect(Object.values(statuses(document, "emulated", "mediator"))).not.toContain("fail");
+});
+
+test("docs/examples/other-build: every suite passes on a secure world of one's own", async () => {
+  const document = await runOn("other-build", "--suite", "smc-abi", "mediator", "normal-world");
+  for (const suite of ["smc-abi", "mediator", "normal-world"]) {
+    const all = Object.values(statuses(document, "three-threads", suite));
+    expect(all.length).toBeGreaterThan(10);
+    expect(all.filter((status) => status !== "pass" && status !== "skip")).toEqual([]);
+  }
+});
+
+test.each([
+  ["export const name = 'x';", "it has no object as default export"],
+  ["export default { name: 'My TEE', createMediator() {} };", "`name` is not lower-case"],
+  ["export default { name: 'x' };", "neither a secure world nor a mediator"],
+  ["export default { name: 'x', createMediator: 1 };", "`createMediator` is not a function"],
+  ["export default { name: 'x', conduits: ['smc'], createMediator() {} };", "`conduits` is not"],
+  ["export default { name: 'emulated', createMediator() {} };", "two columns of this run"],
+  ["import './missing.js';", "cannot be loaded"],
+])("a module %j is refused before anything is created", async (source, text) => {
+  const file = path.join(folder, "bad.mjs");
+  writeFileSync(file, source);
+  const run = await lockstep(["run", "--target", file], { cwd: folder });
+  expect(run.stderr).toContain(text);
+  expect(run.code).toBe(2);
+});
