@@ -179,7 +179,7 @@ test("SMC-9.2: a call that is turned away while no other runs sleeps for ever", 
   expect(() => bench.probe()).toThrow(/optee call queue/);
 });
 
-test("SMC-9.3: any other answer is COMMUNICATION from COMMS", () => {
+test("SMC-9.3, MSG-2.4.TRANSPORT_FAILED: any other answer is COMMUNICATION from COMMS", () => {
   const bench = new Bench().probed();
   for (const a0 of [SMC_RETURN.EBUSY, 3, 4, 5, 6, 7, 0x1234, SMC_RETURN.UNKNOWN_FUNCTION]) {
     bench.world.onMessage = () => a0;

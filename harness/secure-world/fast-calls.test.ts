@@ -91,6 +91,17 @@ test.each<[string, number, Partial<OpteeBuild>]>([
   expect(fast(new SecureKit({ build }), fid)).toEqual([UNKNOWN, ...MARKS, 0]);
 });
 
+test("SMC-10.NOT_BUILT: the header promises ENOTAVAIL, UNKNOWN_FUNCTION is what comes back", () => {
+  const kit = new SecureKit({ build: { reservedShm: undefined, asyncNotif: false } });
+  const names = [
+    "GET_SHM_CONFIG",
+    "ENABLE_ASYNC_NOTIF",
+    "GET_ASYNC_NOTIF_VALUE",
+    "L2CC_MUTEX",
+  ] as const;
+  for (const name of names) expect(kit.smc(OPTEE_SMC[name]).get(0)).toBe(UNKNOWN);
+});
+
 test("SMC-3.L2CC_MUTEX: an AArch64 core knows none of its operations", () => {
   for (const operation of [0, 1, 2, 3, 4]) {
     expect(fast(new SecureKit(), OPTEE_SMC.L2CC_MUTEX, 0, [operation])[0]).toBe(UNKNOWN);

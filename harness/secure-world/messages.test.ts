@@ -62,7 +62,7 @@ test("MSG-2.2.EXPORT, MSG-2.4.TA_RETURNED: outputs are exported even when the TA
   ]);
 });
 
-test("MSG-2.2.META, MSG-2.2.RESERVED, MSG-2.2.MAX_PARAMS, MSG-1.3.TYPE, MSG-2.4.IMPORT_FAILED: META, reserved types and more than four parameters are refused before the TA", () => {
+test("MSG-2.2.META, MSG-1.3.META, MSG-2.2.RESERVED, MSG-2.2.MAX_PARAMS, MSG-1.3.TYPE, MSG-2.4.IMPORT_FAILED: META, reserved types and more than four parameters are refused before the TA", () => {
   const { kit, probe, session } = probed();
   probe.params = undefined;
   for (const params of [

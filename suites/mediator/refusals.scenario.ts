@@ -40,8 +40,11 @@ export const unknownCommand = guest(["MED-047"], "xen", (driver) =>
   outcome(driver, driver.put({ cmd: 99, ret: 0x77, ret_origin: 9 })),
 );
 
-export const contiguous = guest(["MED-050", "MED-051"], "xen", (driver) =>
-  outcome(driver, driver.put({ cmd: 1, params: [tmem(BigInt(driver.page()), 4096, 1n, 0xa)] })),
+export const contiguous = guest(
+  ["MED-050", "MED-051", "MSG-2.4.MEDIATOR_REFUSED"],
+  "xen",
+  (driver) =>
+    outcome(driver, driver.put({ cmd: 1, params: [tmem(BigInt(driver.page()), 4096, 1n, 0xa)] })),
 );
 
 const empty = (driver: RawDriver): Data =>
