@@ -223,7 +223,7 @@ test("MED-050: a contiguous temporary reference is refused, with META as without
   expect(kit.port.seen).toEqual([]);
 });
 
-test("MED-051: a refused parameter ends the message: a0 OK, code in the message, origin COMMS", () => {
+test("MED-051, MSG-2.4.MEDIATOR_REFUSED: a refused parameter ends the message: a0 OK, code in the message, origin COMMS", () => {
   const kit = new GuestKit({ rules: "xen" });
   const bad = kit.put({ cmd: 0, session: 9, params: [tmem(0x1000n, 4096, 1n)] });
   expect(kit.call(bad).get(0)).toBe(SMC_RETURN.OK);
