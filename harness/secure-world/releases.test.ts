@@ -243,15 +243,3 @@ test("MSG-3.4: a payload of cookie 0 cannot be named, so the request for it is n
   expect(loads.every(({ message }) => message?.params[1]?.a === 0n)).toBe(true);
   expect(kit.rpcs.filter(({ func }) => func === RPC_FUNC.CMD).length).toBeGreaterThan(1);
 });
-
-test("SMC-10.NOT_BUILT: what is not built is an unknown function, whatever the header promises", () => {
-  const kit = new SecureKit({ build: { reservedShm: undefined, asyncNotif: false } });
-  for (const fid of [
-    OPTEE_SMC.GET_SHM_CONFIG,
-    OPTEE_SMC.L2CC_MUTEX,
-    OPTEE_SMC.ENABLE_ASYNC_NOTIF,
-    OPTEE_SMC.GET_ASYNC_NOTIF_VALUE,
-  ]) {
-    expect(kit.words(fid, 1, 2, 3)).toEqual([0xffff_ffff, 1, 2, 3]);
-  }
-});
