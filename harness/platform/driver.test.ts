@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import type { Task } from "../machine/index.ts";
-import { OPTEE_SMC, functionName } from "../optee-abi/index.ts";
+import { functionName } from "../optee-abi/index.ts";
 import { TEEC_PARAM, TeecParam } from "../normal-world/index.ts";
 import {
   DEBIAN_4_5,
@@ -27,7 +27,7 @@ function boot(conduit: "vm" | "direct", build: Partial<OpteeBuild> = {}): (strin
     .map((fid) => functionName(fid));
 }
 
-test("SMC-9: the driver probes in Linux's order", () => {
+test("SMC-9.P5, SMC-9.P12, SMC-9.BUFFERS_DYN_RPC_ARG: the driver probes in Linux's order", () => {
   expect(boot("direct")).toEqual([
     "CALLS_UID",
     "CALLS_REVISION",
@@ -41,7 +41,7 @@ test("SMC-9: the driver probes in Linux's order", () => {
   ]);
 });
 
-test("SMC-9: as a guest it sees fewer capabilities, and enables the cache", () => {
+test("SMC-9.P11, SMC-9.BUFFERS_DYN: as a guest it sees fewer capabilities, and enables the cache", () => {
   expect(boot("vm")).toEqual([
     "CALLS_UID",
     "CALLS_REVISION",
@@ -54,7 +54,7 @@ test("SMC-9: as a guest it sees fewer capabilities, and enables the cache", () =
   ]);
 });
 
-test("SMC-9: without dynamic memory everything lies in the reserved pool", () => {
+test("SMC-9.P6, SMC-9.BUFFERS_RESERVED_RPC_ARG: without dynamic memory everything lies in the reserved pool", () => {
   expect(boot("direct", { dynamicShm: false, asyncNotif: false })).toEqual([
     "CALLS_UID",
     "CALLS_REVISION",
@@ -67,14 +67,14 @@ test("SMC-9: without dynamic memory everything lies in the reserved pool", () =>
   ]);
 });
 
-test("SMC-9: with nothing to share the driver does not start", () => {
+test("SMC-9.P6: with nothing to share the driver does not start", () => {
   const build = { dynamicShm: false, reservedShm: undefined };
   const context = new EmulatedContext(createEmulated({ conduit: "direct", seed: 1, build }));
   expect(context.execute(context.guest().kernel.probe())).toBe(-22);
   expect(() => context.client()).toThrow(/does not start/);
 });
 
-test("SMC-9.12: the driver makes devices of the TAs that enumeration names", () => {
+test("SMC-9.P12: the driver makes devices of the TAs that enumeration names", () => {
   const context = new EmulatedContext(createEmulated({ conduit: "vm", seed: 1 }));
   expect(context.guest().linux.driver?.devices).toEqual([INVOKE_TESTS_UUID]);
 });
@@ -105,7 +105,7 @@ test("SMC-9.2: more clients than threads all finish, with and without a known th
   }
 });
 
-test("TEE-5: on the reserved pool the library copies in and out", () => {
+test("TEE-5.TEMP, TEE-5.REGISTER: on the reserved pool the library copies in and out", () => {
   const build = { ...DEBIAN_4_5, dynamicShm: false };
   const context = new EmulatedContext(createEmulated({ conduit: "direct", seed: 1, build }));
   const tee = context.client();
@@ -128,8 +128,4 @@ test("TEE-5: on the reserved pool the library copies in and out", () => {
       yield* tee.releaseSharedMemory(memory);
     })(),
   );
-});
-
-test("SMC-1: every id that the driver issues has its upstream name", () => {
-  expect(functionName(OPTEE_SMC.CALL_WITH_REGD_ARG)).toBe("CALL_WITH_REGD_ARG");
 });

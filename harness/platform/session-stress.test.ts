@@ -141,7 +141,7 @@ class RandomClient {
 
 for (const conduit of ["vm", "direct"] as const) {
   for (const seed of [1, 2, 3]) {
-    test(`TEE-3: random clients on conduit ${conduit}, seed ${seed}, leave nothing behind`, () => {
+    test(`TEE-3.1.1, TEE-3.3.2: random clients on conduit ${conduit}, seed ${seed}, leave nothing behind`, () => {
       const platform = createEmulated({ conduit, seed, interrupts: 100 });
       const context = new EmulatedContext(platform);
       const guests = conduit === "vm" ? [0, 1] : [0];

@@ -102,7 +102,7 @@ test("TEE-2.1.3: what a device does not do is EINVAL", () => {
   );
 });
 
-test("TEE-2.2: wrong attributes, foreign and unknown memory and overlong references are EINVAL", () => {
+test("TEE-2.2.ATTR_BITS, TEE-2.2.CHECKS: wrong attributes, foreign and unknown memory and overlong references are EINVAL", () => {
   program(function* (process, context) {
     const fd = yield* process.open("/dev/tee0");
     const other = yield* process.open("/dev/tee0");
