@@ -28,7 +28,7 @@ export const MAX_PINS = 0xffff;
 /** Book-keeping of 512 frames (2 MiB); `owners` is there only while they differ. */
 export class FrameChunk {
   owner: OwnerId = NOBODY;
-  owners: Uint32Array | undefined;
+  owners: Uint16Array | Uint32Array | undefined;
   /** How many of `owners` are somebody. */
   owned = 0;
 
@@ -37,7 +37,7 @@ export class FrameChunk {
   }
 }
 
-/** Pin counts of the frames from `first` on. */
+/** Pin counts of the frames from `first` on. The length is a power of two. */
 export interface PinWindow {
   readonly first: number;
   readonly counts: Uint16Array;
@@ -253,7 +253,7 @@ export class Frames {
       const known = range.pins.get(key);
       if (known !== undefined || !make) return known ?? NO_PINS;
       const length = flat ? range.end - range.first : FRAMES_PER_CHUNK;
-      const made = { first: key, counts: new Uint16Array(length) };
+      const made = { first: key, counts: new Uint16Array(2 ** Math.ceil(Math.log2(length))) };
       range.pins.set(key, made);
       return made;
     }
@@ -272,8 +272,11 @@ export class Frames {
     const before = chunk.ownerOf(frame & 511);
     if (before === owner) return;
     if (chunk.owners === undefined) {
-      chunk.owners = new Uint32Array(FRAMES_PER_CHUNK).fill(chunk.owner);
+      chunk.owners = ownersFor(Math.max(owner, chunk.owner)).fill(chunk.owner);
       chunk.owned = chunk.owner === NOBODY ? 0 : FRAMES_PER_CHUNK;
+    }
+    if (owner > SMALL_OWNER && chunk.owners instanceof Uint16Array) {
+      chunk.owners = Uint32Array.from(chunk.owners);
     }
     chunk.owners[frame & 511] = owner;
     if (before === NOBODY) chunk.owned += 1;
@@ -330,6 +333,12 @@ export class Frames {
     return this.#nextFree();
   }
 }
+
+/** Owners that two bytes hold: all but those of machines that have seen 65,534 VMs. */
+const SMALL_OWNER = 0xffff;
+
+const ownersFor = (owner: OwnerId): Uint16Array | Uint32Array =>
+  owner > SMALL_OWNER ? new Uint32Array(FRAMES_PER_CHUNK) : new Uint16Array(FRAMES_PER_CHUNK);
 
 /** The frame number in entry `index` of a list of page addresses, two 32-bit words each. */
 export const frameOfEntry = (list: Int32Array, index: number): number =>

@@ -15,20 +15,24 @@ const PAGES_PER_BLOCK = BLOCK_SIZE / PAGE_SIZE;
 export interface Stage2Leaf {
   blockFrame: number;
   blockKind: Mapping;
-  frames: Uint32Array | undefined;
+  /** The frame of a page of writable RAM, the complement of any other frame, 0 for none. */
+  frames: Int32Array | undefined;
   kinds: Uint8Array | undefined;
 }
 
+type TableLeaf = Stage2Leaf & { frames: Int32Array; kinds: Uint8Array };
+
 /**
- * Frames of writable RAM by page number minus `first`, for hot paths; 0 where that has to be looked
- * up (frame 0 never is RAM of a VM).
+ * Frames of writable RAM by page number minus `first`, for hot paths; not positive where that has to
+ * be looked up (frame 0 never is RAM of a VM). The length is a power of two.
  */
 export interface WritableWindow {
   readonly first: number;
   readonly frames: Int32Array;
 }
 
-const NO_WINDOW: WritableWindow = { first: 0, frames: new Int32Array(0) };
+/** From where no page number of the hot paths reaches. */
+const NO_WINDOW: WritableWindow = { first: 2 ** 31, frames: new Int32Array(0) };
 /** 16 GiB: beyond it pages are looked up one by one. */
 const MAX_WINDOW_PAGES = 2 ** 22;
 
@@ -48,7 +52,9 @@ export class Stage2 {
     if (leaf === undefined) return -1;
     const index = page % PAGES_PER_BLOCK;
     if (leaf.kinds === undefined) return leaf.blockFrame + index;
-    return leaf.kinds[index] === MAPPING.none ? -1 : (leaf.frames?.[index] ?? -1);
+    if (leaf.kinds[index] === MAPPING.none) return -1;
+    const entry = leaf.frames?.[index] ?? 0;
+    return entry < 0 ? ~entry : entry;
   }
 
   kind(page: number): Mapping {
@@ -65,6 +71,7 @@ export class Stage2 {
     if (known > 0) return known;
     if (this.kind(page) !== MAPPING.ramRw) return -1;
     const frame = this.frame(page);
+    // Of a block: pages of tables are there already.
     if (window !== undefined) window.frames[page - window.first] = frame;
     return frame;
   }
@@ -85,7 +92,16 @@ export class Stage2 {
     // Devices far below RAM must not stretch the window: it then starts at the top and reaches down.
     const length = Math.min(pages, MAX_WINDOW_PAGES);
     if (high < 0) return NO_WINDOW;
-    return { first: first + pages - length, frames: new Int32Array(length) };
+    const start = first + pages - length;
+    const window = { first: start, frames: new Int32Array(2 ** Math.ceil(Math.log2(length))) };
+    // Tables live in the window from now on: one copy of what may be large.
+    for (const [key, leaf] of this.#leaves) {
+      const room = roomIn(window, key);
+      if (leaf.frames === undefined || room === undefined) continue;
+      room.set(leaf.frames);
+      leaf.frames = room;
+    }
+    return window;
   }
 
   /** Page numbers from `page` on were mapped otherwise than the window may have them. */
@@ -94,7 +110,7 @@ export class Stage2 {
     if (window === undefined) return;
     const from = page - window.first;
     if (from < 0 || from + count > window.frames.length) this.#window = undefined;
-    else window.frames.fill(0, from, from + count);
+    else if (count > 1) window.frames.fill(0, from, from + count);
   }
 
   /** The 2 MiB slot `key` (address / 2 MiB). */
@@ -116,7 +132,7 @@ export class Stage2 {
   map(page: number, frame: number, kind: Exclude<Mapping, 0>): void {
     checkRange(page, frame, 1);
     const leaf = this.#table(Math.floor(page / PAGES_PER_BLOCK));
-    leaf.frames[page % PAGES_PER_BLOCK] = frame;
+    leaf.frames[page % PAGES_PER_BLOCK] = kind === MAPPING.ramRw ? frame : ~frame;
     leaf.kinds[page % PAGES_PER_BLOCK] = kind;
     this.#changed(page, 1);
   }
@@ -145,6 +161,7 @@ export class Stage2 {
     const leaf = this.#table(key);
     this.#changed(page, 1);
     leaf.kinds[page % PAGES_PER_BLOCK] = MAPPING.none;
+    leaf.frames[page % PAGES_PER_BLOCK] = 0;
     if (leaf.kinds.every((kind) => kind === MAPPING.none)) {
       this.#leaves.delete(key);
       this.#lastKey = -1;
@@ -158,8 +175,8 @@ export class Stage2 {
       for (let index = 0; index < PAGES_PER_BLOCK; index += 1) {
         const kind = (leaf.kinds === undefined ? leaf.blockKind : leaf.kinds[index]) as Mapping;
         if (kind === MAPPING.none) continue;
-        const frame = leaf.frames === undefined ? leaf.blockFrame + index : leaf.frames[index];
-        yield { page: key * PAGES_PER_BLOCK + index, frame: frame ?? 0, kind };
+        const page = key * PAGES_PER_BLOCK + index;
+        yield { page, frame: this.frame(page), kind };
       }
     }
   }
@@ -170,7 +187,7 @@ export class Stage2 {
     this.#window = undefined;
   }
 
-  #table(key: number): Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array } {
+  #table(key: number): TableLeaf {
     let leaf = this.#leaves.get(key);
     if (leaf === undefined) {
       leaf = { blockFrame: 0, blockKind: MAPPING.none, frames: undefined, kinds: undefined };
@@ -179,17 +196,29 @@ export class Stage2 {
     }
     if (leaf.frames === undefined || leaf.kinds === undefined) {
       const { blockFrame, blockKind } = leaf;
-      const frames = new Uint32Array(PAGES_PER_BLOCK);
+      const window = this.#window;
+      const room = window === undefined ? undefined : roomIn(window, key);
+      const frames = room ?? new Int32Array(PAGES_PER_BLOCK);
       const kinds = new Uint8Array(PAGES_PER_BLOCK);
       if (blockKind !== MAPPING.none) {
-        for (let index = 0; index < PAGES_PER_BLOCK; index += 1) frames[index] = blockFrame + index;
+        const writable = blockKind === MAPPING.ramRw;
+        for (let index = 0; index < PAGES_PER_BLOCK; index += 1) {
+          frames[index] = writable ? blockFrame + index : ~(blockFrame + index);
+        }
         kinds.fill(blockKind);
       }
       leaf.frames = frames;
       leaf.kinds = kinds;
     }
-    return leaf as Stage2Leaf & { frames: Uint32Array; kinds: Uint8Array };
+    return leaf as TableLeaf;
   }
+}
+
+/** The part of a window that is slot `key`'s; undefined when it has not all of it. */
+function roomIn({ first, frames }: WritableWindow, key: number): Int32Array | undefined {
+  const from = key * PAGES_PER_BLOCK - first;
+  if (from < 0 || from + PAGES_PER_BLOCK > frames.length) return undefined;
+  return frames.subarray(from, from + PAGES_PER_BLOCK);
 }
 
 function checkRange(page: number, frame: number, count: number): void {

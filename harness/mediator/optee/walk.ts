@@ -1,7 +1,6 @@
 import {
   type Frames,
   MAPPING,
-  MAX_PINS,
   PAGE_SIZE,
   type PinWindow,
   type Stage2,
@@ -171,6 +170,9 @@ export function pinEntries(
   }
 }
 
+/** From so many pins of a frame on, `Frames.pin` decides whether there may be one more. */
+const MANY_PINS = 0x8000;
+
 /**
  * The mediator's hottest loop: signed 32-bit lanes, typed arrays and no call. Goes on from entry
  * `index` to the first that the windows do not have, and returns its number.
@@ -188,25 +190,67 @@ function pinRemembered(
   const first = window.first | 0;
   const counts = pins.counts;
   const firstCount = pins.first | 0;
-  // Page numbers from 2^31 on (8 TiB) do not fit the lanes.
-  if (window.first >= 2 ** 31) return index;
-  let word = index << 1;
-  let place = (at << 1) + word;
-  for (; index < count; index += 1) {
-    const low = source[word] as number;
-    const high = source[word + 1] as number;
-    const slot = (((high << 20) | (low >>> 12)) - first) | 0;
-    if (high >>> 11 !== 0 || slot >>> 0 >= table.length) return index;
+  // Page numbers from 2^31 on (8 TiB) do not fit the lanes; frame 0 has to fall before the counts.
+  if (window.first >= 2 ** 31 || firstCount === 0) return index;
+  const beyondTable = ~(table.length - 1);
+  const beyondCounts = ~(counts.length - 1);
+  const shift = at << 1;
+  const end = count << 1;
+  let from = index << 1;
+  // By four, as one test then decides for all four, which takes two thirds of the time.
+  for (; from + 8 <= end; from += 8) {
+    const high0 = source[from + 1] as number;
+    const high1 = source[from + 3] as number;
+    const high2 = source[from + 5] as number;
+    const high3 = source[from + 7] as number;
+    const slot0 = (((high0 << 20) | ((source[from] as number) >>> 12)) - first) | 0;
+    const slot1 = (((high1 << 20) | ((source[from + 2] as number) >>> 12)) - first) | 0;
+    const slot2 = (((high2 << 20) | ((source[from + 4] as number) >>> 12)) - first) | 0;
+    const slot3 = (((high3 << 20) | ((source[from + 6] as number) >>> 12)) - first) | 0;
+    const outside = (slot0 | slot1 | slot2 | slot3) & beyondTable;
+    if ((((high0 | high1 | high2 | high3) >>> 11) | outside) !== 0) break;
+    const frame0 = table[slot0] as number;
+    const frame1 = table[slot1] as number;
+    const frame2 = table[slot2] as number;
+    const frame3 = table[slot3] as number;
+    const count0 = (frame0 - firstCount) | 0;
+    const count1 = (frame1 - firstCount) | 0;
+    const count2 = (frame2 - firstCount) | 0;
+    const count3 = (frame3 - firstCount) | 0;
+    const unknown = (count0 | count1 | count2 | count3) & beyondCounts;
+    if (unknown !== 0 || (frame0 | frame1 | frame2 | frame3) < 0) break;
+    const pins0 = counts[count0] as number;
+    const pins1 = counts[count1] as number;
+    const pins2 = counts[count2] as number;
+    const pins3 = counts[count3] as number;
+    if (((pins0 | pins1 | pins2 | pins3) & MANY_PINS) !== 0) break;
+    // One frame may be named more than once: each count is read again.
+    counts[count0] = pins0 + 1;
+    counts[count1] = (counts[count1] as number) + 1;
+    counts[count2] = (counts[count2] as number) + 1;
+    counts[count3] = (counts[count3] as number) + 1;
+    const to = from + shift;
+    target[to] = frame0 << 12;
+    target[to + 1] = frame0 >>> 20;
+    target[to + 2] = frame1 << 12;
+    target[to + 3] = frame1 >>> 20;
+    target[to + 4] = frame2 << 12;
+    target[to + 5] = frame2 >>> 20;
+    target[to + 6] = frame3 << 12;
+    target[to + 7] = frame3 >>> 20;
+  }
+  for (; from < end; from += 2) {
+    const high = source[from + 1] as number;
+    const slot = (((high << 20) | ((source[from] as number) >>> 12)) - first) | 0;
+    if (((high >>> 11) | (slot & beyondTable)) !== 0) return from >> 1;
     const frame = table[slot] as number;
     const counter = (frame - firstCount) | 0;
-    if (frame === 0 || counter >>> 0 >= counts.length) return index;
+    if (frame <= 0 || (counter & beyondCounts) !== 0) return from >> 1;
     const references = counts[counter] as number;
-    if (references === MAX_PINS) return index;
+    if ((references & MANY_PINS) !== 0) return from >> 1;
     counts[counter] = references + 1;
-    target[place] = frame << 12;
-    target[place + 1] = frame >>> 20;
-    word += 2;
-    place += 2;
+    target[from + shift] = frame << 12;
+    target[from + shift + 1] = frame >>> 20;
   }
   return count;
 }
