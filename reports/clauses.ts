@@ -35,11 +35,13 @@ export function clausesOf(
   return catalogue && accountClauses(catalogue, reader.results.cases);
 }
 
-/** Columns that say something: `known divergence` and `not reached` only where there are such. */
+/**
+ * Columns that say something: `known divergence` and `not reached` only where there are such, unit
+ * tests where there were any to count.
+ */
 export function usedCounts(sheets: readonly SheetInRun[]): typeof COUNTS {
-  return COUNTS.filter(
-    ([key]) => (key !== "known" && key !== "none") || sheets.some((sheet) => sheet[key] > 0),
-  );
+  const optional = new Set(["known", "none", "unitTestsOnly"]);
+  return COUNTS.filter(([key]) => !optional.has(key) || sheets.some((sheet) => sheet[key] > 0));
 }
 
 /** The counts of every sheet as lines of a table, its head first. */
