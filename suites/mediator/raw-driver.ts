@@ -43,13 +43,18 @@ export class RawDriver {
   #next: number;
   #pages = new Map<string, Ipa>();
 
-  constructor(conduit: Conduit) {
+  readonly #allocate: (() => Ipa) | undefined;
+
+  /** Pages come from the start of the conduit's RAM, or from `allocate` where a kernel lives there. */
+  constructor(conduit: Conduit, allocate?: () => Ipa) {
     this.conduit = conduit;
+    this.#allocate = allocate;
     this.#next = conduit.ram.base + 16 * PAGE;
   }
 
   /** A fresh zeroed page. */
   page(): Ipa {
+    if (this.#allocate !== undefined) return this.#allocate();
     const at = this.#next as Ipa;
     this.#next += PAGE;
     return at;
