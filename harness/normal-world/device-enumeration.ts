@@ -48,7 +48,7 @@ function* listDevices(
   const first = yield* driver.invoke(session, command, 0, [query], caller);
   if (first.ret !== TEEC.TEEC_ERROR_SHORT_BUFFER || query.param.bNumber === 0) return;
   const size = query.param.bNumber;
-  const shm = yield* driver.allocateKernelShm(size);
+  const shm = yield* driver.allocateShm(size);
   if (shm === undefined) return;
   const list = { param: new Param().set(PARAM_ATTR.MEMREF_OUTPUT, 0, size, 0), shm };
   const second = yield* driver.invoke(session, command, 0, [list], caller);

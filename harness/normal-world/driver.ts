@@ -22,6 +22,7 @@ import { fromMessageParam, toMessageParam } from "./message-params.ts";
 import { Notifications } from "./notifications.ts";
 import { makePageList } from "./page-list.ts";
 import { emptyShmCache, fastCalls, probe, type SecureWorldFacts } from "./probe.ts";
+import { ProtectedHeap } from "./protected-heap.ts";
 import { ReservedPool } from "./reserved-pool.ts";
 import { RpmbRouting } from "./rpc-devices.ts";
 import { RpcService } from "./rpc-service.ts";
@@ -67,6 +68,8 @@ export class OpteeDriver {
   readonly kernel: Kernel;
   readonly facts: SecureWorldFacts;
   readonly supplicant = new SupplicantQueue();
+  /** Protected memory to share, where the secure world has some. */
+  readonly protectedHeap: ProtectedHeap | undefined;
   /** Answers for objects of the supplicant's context; set by the privileged device. */
   supplicantShm: (id: number) => TeeShm | undefined = () => undefined;
   readonly #queue: CallQueue;
@@ -83,6 +86,9 @@ export class OpteeDriver {
     this.kernel = kernel;
     this.facts = facts;
     this.#queue = queue;
+    const { protectedMemory } = facts;
+    this.protectedHeap =
+      protectedMemory === undefined ? undefined : new ProtectedHeap(protectedMemory);
     this.#notifications = new Notifications(facts.maxNotification);
     this.#pool = this.dynamicShm ? undefined : new ReservedPool(kernel, facts.reservedShm);
     this.#releaseShm = (shm) => this.releaseShm(shm);
@@ -395,8 +401,11 @@ export class OpteeDriver {
     else this.kernel.freeShm(shm);
   }
 
-  /** Memory for clients: registered when dynamic, from the pool otherwise; undefined when short. */
-  *allocateShm(size: number, context: TeeContext, id: number): Task<TeeShm | undefined> {
+  /**
+   * Memory to share with TAs, for a client or for the kernel itself: registered when dynamic, from the
+   * pool otherwise; undefined when short.
+   */
+  *allocateShm(size: number, context?: TeeContext, id = 0): Task<TeeShm | undefined> {
     const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
     if (this.#pool !== undefined) return this.#pool.allocate(rounded, context, id);
     const shm = this.kernel.allocateShm(rounded, context, id);
@@ -404,6 +413,13 @@ export class OpteeDriver {
     if ((yield* this.registerShm(shm)) === 0) return shm;
     this.kernel.freeShm(shm);
     return undefined;
+  }
+
+  /** Memory for the supplicant's device, which the secure world learns about in RPCs only (TEE-3.3.4). */
+  allocateForSupplicant(size: number, context: TeeContext, id: number): TeeShm | undefined {
+    return this.#pool === undefined
+      ? this.kernel.allocateShm(size, context, id)
+      : this.#pool.allocate(size, context, id);
   }
 
   /** Memory for RPCs and messages, in whole pages and registered with nobody. */
@@ -421,29 +437,14 @@ export class OpteeDriver {
   }
 
   *#makeEntry(): Task<TeeShm | undefined> {
-    if (this.#pool !== undefined) return this.#pool.allocate(PAGE_SIZE);
-    const shm = this.kernel.allocateShm(PAGE_SIZE, undefined, 0);
-    if (shm === undefined || this.facts.rpcParamCount === 0) return shm;
-    if ((yield* this.registerShm(shm)) === 0) return shm;
-    this.kernel.freeShm(shm);
-    return undefined;
+    return this.facts.rpcParamCount === 0
+      ? this.#allocatePrivate(PAGE_SIZE)
+      : yield* this.allocateShm(PAGE_SIZE);
   }
 
   *#call(buffer: MessageBuffer, params: number, caller: Caller, system = false): Task<boolean> {
     const sent = this.#carrier.send(buffer, params, caller, system);
     return typeof sent === "boolean" ? sent : yield* sent;
-  }
-
-  /** Memory that the kernel itself shares with TAs. */
-  *allocateKernelShm(size: number): Task<TeeShm | undefined> {
-    const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
-    if (this.#pool !== undefined) return this.#pool.allocate(rounded);
-    const shm = this.kernel.allocateShm(rounded, undefined, 0);
-    if (shm !== undefined && (yield* this.registerShm(shm)) !== 0) {
-      this.kernel.freeShm(shm);
-      return undefined;
-    }
-    return shm;
   }
 }
 

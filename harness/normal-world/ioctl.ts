@@ -28,7 +28,7 @@ import { type IoctlCall, variableBuffer, viewOf } from "./ioctl-call.ts";
 import { MAX_MESSAGE_PARAMS } from "./message-buffers.ts";
 import type { Process } from "./process.ts";
 import type { TeeShm } from "./shm.ts";
-import { shmAlloc, shmRegister } from "./shm-ioctl.ts";
+import { shmAlloc, shmRegister, shmRegisterFd } from "./shm-ioctl.ts";
 import { supplicantRecv, supplicantSend } from "./supplicant-ioctl.ts";
 import type { TeeContext } from "./tee-context.ts";
 
@@ -58,6 +58,8 @@ export function teeIoctl(
       return shmAlloc(call);
     case TEE_IOC.SHM_REGISTER:
       return shmRegister(call);
+    case TEE_IOC.SHM_REGISTER_FD:
+      return shmRegisterFd(call);
     case TEE_IOC.OPEN_SESSION:
       return privileged ? -ERRNO.EINVAL : openSession(call);
     case TEE_IOC.INVOKE:
@@ -71,7 +73,7 @@ export function teeIoctl(
     case TEE_IOC.SUPPL_SEND:
       return privileged ? supplicantSend(call) : -ERRNO.EINVAL;
     default:
-      // SHM_REGISTER_FD needs a dma-buf heap and OBJECT_INVOKE another driver.
+      // OBJECT_INVOKE is for another driver.
       return -ERRNO.EINVAL;
   }
 }

@@ -11,6 +11,7 @@ import type { RpmbDevice } from "../rpmb/index.ts";
 import type { I2cBus } from "./i2c.ts";
 import { MessageView } from "../optee-abi/index.ts";
 import { PageAllocator, PageSpan } from "./pages.ts";
+import type { ProtectedBuffer } from "./protected-heap.ts";
 import { KernelPointers, POINTER_HIGH, type TeeShm } from "./shm.ts";
 import type { TeeContext } from "./tee-context.ts";
 
@@ -115,7 +116,20 @@ export class Kernel {
     return this.makeShm({ id, context, span: this.span(pages, 0, size), size, kind: "pages" });
   }
 
-  makeShm(of: Pick<TeeShm, "id" | "context" | "span" | "size" | "kind">): TeeShm {
+  /** An object over a dma-buf of protected memory, on which it takes a reference. */
+  makeProtectedShm(buffer: ProtectedBuffer, context: TeeContext, id: number): TeeShm {
+    const count = buffer.size / PAGE_SIZE;
+    const page = (_: unknown, index: number): Ipa => (buffer.address + index * PAGE_SIZE) as Ipa;
+    const span = this.span(Array.from({ length: count }, page), 0, buffer.size);
+    buffer.references += 1;
+    const { size } = buffer;
+    return this.makeShm({ id, context, span, size, kind: "protected", protectedBuffer: buffer });
+  }
+
+  makeShm(
+    of: Pick<TeeShm, "id" | "context" | "span" | "size" | "kind"> &
+      Partial<Pick<TeeShm, "protectedBuffer">>,
+  ): TeeShm {
     const cookieLow = this.shmPointers.take();
     // Field by field: a spread is ten times slower, and objects are made for every temporary buffer.
     const shm: TeeShm = {
@@ -124,6 +138,7 @@ export class Kernel {
       span: of.span,
       size: of.size,
       kind: of.kind,
+      protectedBuffer: of.protectedBuffer,
       cookieHigh: POINTER_HIGH,
       cookieLow,
       registered: false,
@@ -136,6 +151,8 @@ export class Kernel {
   /** Gives the object's pages and its kernel pointer back. */
   freeShm(shm: TeeShm): void {
     this.shmPointers.free(shm.cookieLow);
-    if (shm.kind !== "reserved") this.pages.drop(shm.span.pages);
+    const { protectedBuffer } = shm;
+    if (protectedBuffer !== undefined) protectedBuffer.heap.drop(protectedBuffer);
+    else if (shm.kind !== "reserved") this.pages.drop(shm.span.pages);
   }
 }

@@ -7,8 +7,8 @@ const RMEM_SHIFT = ATTR_TYPE.RMEM_INPUT - PARAM_ATTR.MEMREF_INPUT;
 const TMEM_SHIFT = ATTR_TYPE.TMEM_INPUT - PARAM_ATTR.MEMREF_INPUT;
 
 /**
- * Encodes a parameter (MSG-5): registered memory as RMEM, NULL and the reserved pool as TMEM. The
- * place must be zeroed.
+ * Encodes a parameter (MSG-5): registered memory as RMEM; NULL, the reserved pool and protected memory
+ * as TMEM. The place must be zeroed.
  */
 export function toMessageParam(message: MessageView, index: number, from: DriverParam): void {
   const { param, shm } = from;
@@ -24,7 +24,7 @@ export function toMessageParam(message: MessageView, index: number, from: Driver
   message.setWords(index, WORD.size, param.bHigh, param.b);
   if (shm === undefined) {
     message.setWords(index, WORD.attr, 0, type + TMEM_SHIFT);
-  } else if (shm.kind === "reserved") {
+  } else if (shm.kind === "reserved" || shm.kind === "protected") {
     message.setWords(index, WORD.attr, 0, type + TMEM_SHIFT);
     message.setNumber(index, WORD.buf_ptr, shmAddress(shm) + param.aNumber);
     message.setWords(index, WORD.shm_ref, shm.cookieHigh, shm.cookieLow);

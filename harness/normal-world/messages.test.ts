@@ -101,7 +101,7 @@ test("SMC-9.BUFFERS_REGISTER: messages about registration have a private page of
     const used = kernel.pages.usedPages;
     bench.run(
       (function* (): Task {
-        const shm = yield* bench.driver.allocateKernelShm(8192);
+        const shm = yield* bench.driver.allocateShm(8192);
         if (shm === undefined) throw new Error("no memory");
         yield* bench.driver.releaseShm(shm);
       })(),
@@ -251,7 +251,7 @@ function words(capabilities: number): unknown[] {
   const seen: unknown[] = [];
   bench.run(
     (function* (): Task {
-      const shm = yield* bench.driver.allocateKernelShm(8192);
+      const shm = yield* bench.driver.allocateShm(8192);
       if (shm === undefined) throw new Error("no memory");
       const memref = { param: new Param().set(PARAM_ATTR.MEMREF_INOUT, 100, 50, 0), shm };
       const nothing = {

@@ -3,6 +3,7 @@ import { type Credentials, ERRNO } from "../tee-uapi/index.ts";
 import { teeIoctl } from "./ioctl.ts";
 import type { Kernel } from "./kernel.ts";
 import { NumberTable } from "./number-table.ts";
+import type { ProtectedBuffer } from "./protected-heap.ts";
 import type { TeeShm } from "./shm.ts";
 import type { Caller } from "./supplicant-queue.ts";
 import type { TeeContext } from "./tee-context.ts";
@@ -12,10 +13,11 @@ import { type UserBuffer, UserMemory } from "./user-memory.ts";
 /** The first descriptor after standard input, output and error. */
 const FIRST_FD = 3;
 
-/** An open file: a TEE context, or a shared-memory object. */
+/** An open file: a TEE context, a shared-memory object, or a dma-buf of protected memory. */
 export type OpenFile =
   | { readonly kind: "tee"; readonly context: TeeContext; references: number }
-  | { readonly kind: "shm"; readonly shm: TeeShm; references: number };
+  | { readonly kind: "shm"; readonly shm: TeeShm; references: number }
+  | { readonly kind: "dmabuf"; readonly buffer: ProtectedBuffer; references: number };
 
 export interface ProcessOptions {
   readonly name: string;
@@ -135,11 +137,23 @@ export class Process implements Caller {
     return result;
   }
 
+  /** A dma-buf descriptor of the protected heap of `/dev/tee0`; a negative errno when that fails. */
+  allocateProtected(size: number): number {
+    this.#checkAlive();
+    const heap = this.#devices.get("/dev/tee0")?.driver.protectedHeap;
+    if (heap === undefined) return -ERRNO.ENOENT;
+    const buffer = heap.allocate(size);
+    return buffer === undefined
+      ? -ERRNO.ENOMEM
+      : this.install({ kind: "dmabuf", buffer, references: 1 });
+  }
+
   /** Maps a shared-memory descriptor; undefined where mmap fails with EINVAL (TEE-3.3). */
   mmap(fd: number): UserBuffer | undefined {
     this.#checkAlive();
     const file = this.#files.get(fd);
-    if (file?.kind !== "shm" || file.shm.kind === "user") return undefined;
+    if (file?.kind !== "shm") return undefined;
+    if (file.shm.kind === "user" || file.shm.kind === "protected") return undefined;
     file.shm.references += 1;
     const buffer = this.memory.map(file.shm.span);
     this.#mapped.set(buffer, file.shm);
@@ -234,6 +248,7 @@ export class Process implements Caller {
 
   *#putLast(file: OpenFile): Task {
     if (file.kind === "tee") yield* file.context.device.putContext(file.context);
+    else if (file.kind === "dmabuf") file.buffer.heap.drop(file.buffer);
     else yield* file.shm.context?.device.driver.releaseShm(file.shm) ?? nothing();
   }
 }

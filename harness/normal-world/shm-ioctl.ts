@@ -1,5 +1,10 @@
 import { PAGE_SIZE, type Task } from "../machine/index.ts";
-import { ERRNO, SHM_ALLOC_DATA, SHM_REGISTER_DATA } from "../tee-uapi/index.ts";
+import {
+  ERRNO,
+  SHM_ALLOC_DATA,
+  SHM_REGISTER_DATA,
+  SHM_REGISTER_FD_DATA,
+} from "../tee-uapi/index.ts";
 import type { IoctlCall } from "./ioctl-call.ts";
 
 export function* shmAlloc(call: IoctlCall): Task<number> {
@@ -11,7 +16,7 @@ export function* shmAlloc(call: IoctlCall): Task<number> {
   const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
   const id = device.takeShmId();
   const shm = device.privileged
-    ? process.kernel.allocateShm(rounded, context, id)
+    ? device.driver.allocateForSupplicant(rounded, context, id)
     : yield* device.driver.allocateShm(rounded, context, id);
   if (shm === undefined) {
     device.freeShmId(id);
@@ -33,6 +38,7 @@ export function* shmRegister(call: IoctlCall): Task<number> {
   if (!device.driver.dynamicShm) return -ERRNO.EINVAL;
   const span = address === undefined ? undefined : process.memory.span(address, length);
   if (span === undefined) return -ERRNO.EFAULT;
+  if (process.memory.isDevice(address ?? 0, length)) return -ERRNO.EINVAL;
   const { kernel } = process;
   kernel.pages.hold(span.pages);
   const id = device.takeShmId();
@@ -46,6 +52,24 @@ export function* shmRegister(call: IoctlCall): Task<number> {
   device.addShm(shm);
   view.setInt32(SHM_REGISTER_DATA.id, id, true);
   writeSize(view, SHM_REGISTER_DATA.length, length);
+  return process.install({ kind: "shm", shm, references: 1 });
+}
+
+/** SHM_REGISTER_FD: an object of a dma-buf that the protected heap made. */
+export function shmRegisterFd(call: IoctlCall): number {
+  const { view, context, process } = call;
+  const high = view.getInt32(SHM_REGISTER_FD_DATA.fd + 4, true);
+  const fd = view.getInt32(SHM_REGISTER_FD_DATA.fd, true);
+  if (view.getUint32(SHM_REGISTER_FD_DATA.flags, true) !== 0) return -ERRNO.EINVAL;
+  const file = high === fd >> 31 ? process.file(fd) : undefined;
+  if (file === undefined) return -ERRNO.EBADF;
+  if (file.kind !== "dmabuf") return -ERRNO.EINVAL;
+  const { device } = context;
+  const id = device.takeShmId();
+  const shm = process.kernel.makeProtectedShm(file.buffer, context, id);
+  device.addShm(shm);
+  view.setInt32(SHM_REGISTER_FD_DATA.id, id, true);
+  writeSize(view, SHM_REGISTER_FD_DATA.length, shm.size);
   return process.install({ kind: "shm", shm, references: 1 });
 }
 

@@ -1,5 +1,6 @@
 import type { Ipa } from "../machine/index.ts";
 import type { PageSpan } from "./pages.ts";
+import type { ProtectedBuffer } from "./protected-heap.ts";
 import type { TeeContext } from "./tee-context.ts";
 
 /**
@@ -14,8 +15,10 @@ export interface TeeShm {
   readonly size: number;
   readonly cookieHigh: number;
   readonly cookieLow: number;
-  /** What it is made of: pool or private pages, the caller's pages, the reserved pool. */
-  readonly kind: "pages" | "user" | "reserved";
+  /** What it is made of: pool or private pages, the caller's pages, the reserved pool, a dma-buf. */
+  readonly kind: "pages" | "user" | "reserved" | "protected";
+  /** The dma-buf that a protected object is made of. */
+  readonly protectedBuffer: ProtectedBuffer | undefined;
   /** The secure world has it in its table of registered objects. */
   registered: boolean;
   references: number;

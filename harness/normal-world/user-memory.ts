@@ -5,6 +5,8 @@ import type { PageSpan } from "./pages.ts";
 interface Mapping {
   readonly start: number;
   readonly pages: readonly Ipa[];
+  /** Not normal cacheable memory. */
+  readonly device: boolean;
 }
 
 /** A buffer in a process: a virtual address and the bytes there. */
@@ -44,6 +46,20 @@ export class UserMemory {
     return this.#map(span.pages, span.offset, span.size);
   }
 
+  /** A mapping with the memory type of a device, as a driver's registers have. */
+  mapDevice(size: number): UserBuffer | undefined {
+    const pages = this.#kernel.pages.allocate(Math.ceil(size / PAGE_SIZE));
+    return pages === undefined ? undefined : this.#map(pages, 0, size, true);
+  }
+
+  /** Whether [address, address + size) touches device memory. */
+  isDevice(address: number, size: number): boolean {
+    return this.#mappings.some(
+      ({ start, pages, device }) =>
+        device && address < start + pages.length * PAGE_SIZE && address + size > start,
+    );
+  }
+
   /** Removes the mapping that starts at the page of `buffer`; its pages lose a reference. */
   unmap(buffer: UserBuffer): void {
     const start = buffer.address - (buffer.address % PAGE_SIZE);
@@ -72,10 +88,10 @@ export class UserMemory {
     return this.#kernel.span(pages, offset, size);
   }
 
-  #map(pages: readonly Ipa[], offset: number, size: number): UserBuffer {
+  #map(pages: readonly Ipa[], offset: number, size: number, device = false): UserBuffer {
     const start = this.#next;
     this.#next += (pages.length + 1) * PAGE_SIZE;
-    this.#mappings.push({ start, pages });
+    this.#mappings.push({ start, pages, device });
     const span = this.#kernel.span(pages, offset, size);
     return {
       address: start + offset,
