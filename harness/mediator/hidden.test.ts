@@ -2,8 +2,9 @@ import { expect, test } from "@jest/globals";
 import { AccessRecorder, type Ipa } from "../machine/index.ts";
 import { ATTR_TYPE, MSG_CMD, OPTEE_SMC, RPC_CMD, SMC_RETURN } from "../optee-abi/index.ts";
 import { RULE_SETS } from "./rules.ts";
+import { everything } from "./testkit/everything.ts";
 import { GuestKit, RAM, tmem, value } from "./testkit/guest-kit.ts";
-import { GUESTS, HEAP, failWith, rpc, succeed } from "./testkit/scripted-port.ts";
+import { GUESTS, HEAP, rpc, succeed } from "./testkit/scripted-port.ts";
 
 const RULES = Object.keys(RULE_SETS) as (keyof typeof RULE_SETS)[];
 const interrupt = rpc(SMC_RETURN.RPC_FOREIGN_INTR);
@@ -11,32 +12,6 @@ const COOKIE = 0xc1;
 
 /** Machine addresses of this machine are from 2^37 on, which no value of the guest's is. */
 const isSecret = (word: bigint): boolean => word >= BigInt(HEAP.base) && word < 2n ** 40n;
-
-/** Everything a guest does with shared memory, to its end; the registers that it sees. */
-function everything(kit: GuestKit): bigint[] {
-  const seen: bigint[] = [];
-  const see = (registers: { toArray(): bigint[] }): void => {
-    seen.push(...registers.toArray());
-  };
-  see(kit.smc([OPTEE_SMC.EXCHANGE_CAPABILITIES, 1]));
-  see(kit.call(kit.register(1n, 3).at));
-  const argument = kit.withRpcArgument(COOKIE);
-  see(kit.ask(argument, { cmd: RPC_CMD.SHM_ALLOC, params: [value(1, 0n, 4096n, 8n)] }));
-  const { pointer } = kit.list(2, 0x10);
-  kit.put({ cmd: 6, ret: 0, params: [tmem(pointer, 4096, 2n)] }, argument.page);
-  kit.port.steps.push(interrupt);
-  see(kit.resume(0, 0, COOKIE));
-  see(kit.ask(argument, { cmd: RPC_CMD.SHM_FREE, params: [value(1, 0n, 2n)] }));
-  kit.port.steps.push(rpc(SMC_RETURN.RPC_FREE, argument.wireHigh, argument.wireLow));
-  see(kit.resume(0, 0, COOKIE));
-  see(kit.resume());
-  const lists = [kit.list(2), kit.list(1, 5)];
-  const params = lists.map((list, index) => tmem(list.pointer, 4096, BigInt(index + 10)));
-  kit.port.steps.push(failWith(0xffff_0000));
-  see(kit.call(kit.put({ cmd: MSG_CMD.INVOKE_COMMAND, params })));
-  see(kit.call(kit.put({ cmd: MSG_CMD.INVOKE_COMMAND, params: [...params, tmem(1n, 1, 1n)] })));
-  return seen;
-}
 
 test.each(RULES)(
   "MED-9.1: no machine address gets into a guest's registers or memory (%s)",

@@ -370,6 +370,7 @@ test("MED-111: while a call runs again its thread id is nobody's; any vCPU may h
   kit.suspend(rpc(SMC_RETURN.RPC_FOREIGN_INTR, 0, 0, 0));
   let inside: number | undefined;
   kit.port.steps.push((registers, port) => {
+    expect(kit.vm.usage).toMatchObject({ calls: 1, suspended: 0 });
     inside = kit.smc([OPTEE_SMC.RETURN_FROM_RPC, 0, 0, 0], kit.vm, 1).get(0);
     port.shadow().ret = 0;
     finish(SMC_RETURN.OK)(registers, port);

@@ -20,7 +20,7 @@ import { OWN_COOKIE_HIGH } from "../cookies.ts";
 import type { ShmBuffer, Status } from "./buffers.ts";
 import type { StdCall } from "./call.ts";
 import type { OpteeGuest } from "./guest.ts";
-import type { RpcArgument } from "./rpc-arguments.ts";
+import { NO_FRAME, type RpcArgument } from "./rpc-arguments.ts";
 import { drive } from "./std-call.ts";
 import { translateNoncontig } from "./walk.ts";
 
@@ -60,22 +60,18 @@ function replyToAlloc(guest: OpteeGuest, call: StdCall, registers: Registers): v
   const page = registers.get(1) * PAGE_HIGH + (low >>> 12);
   const aligned = (low & (MSG_PAGE_SIZE - 1)) === 0;
   const cookie = { high: registers.get(4), low: registers.get(5) };
+  const frame = aligned ? guest.writableFrame(page) : NO_FRAME;
   let argument: RpcArgument | undefined;
   if (rules.naiveRpcAlloc) {
-    const frame = aligned ? guest.writableFrame(page) : -1;
     if (frame >= 0) argument = rpcArguments.add(cookie, page, frame);
     call.out.set(4, cookie.high);
     call.out.set(5, cookie.low);
   } else {
     // MED-123: address 0 and cookie 0 both say that the guest has nothing to give. MED-124: a cookie
-    // in use must not come back as FREE, so the secure world is not told of it.
+    // in use must not come back as FREE, so the secure world is not told of it; `add` refuses it.
     const offered = (page !== 0 || !aligned) && (cookie.high !== 0 || cookie.low !== 0);
-    const usable =
-      cookie.high !== OWN_COOKIE_HIGH &&
-      rpcArguments.byCookie(cookie.high, cookie.low) === undefined;
-    if (offered && usable) {
-      const frame = aligned ? guest.writableFrame(page) : -1;
-      argument = rpcArguments.add(cookie, page, frame) ?? rpcArguments.add(cookie, page, -1);
+    if (offered && cookie.high !== OWN_COOKIE_HIGH) {
+      argument = rpcArguments.add(cookie, page, frame) ?? rpcArguments.add(cookie, page, NO_FRAME);
     }
     call.out.set(4, argument?.wireHigh ?? 0);
     call.out.set(5, argument?.wireLow ?? 0);
@@ -115,13 +111,13 @@ function trustingReply(
   const shadow = guest.heap.bytes(argument.shadow);
   const message = argument.view(shadow);
   const header = new Uint8Array(MSG_HEADER_SIZE);
-  let good = guest.copyIn(argument.page, header);
-  if (good) {
-    const count = new MessageView(header).numParams;
-    good = count <= MSG_MAX_NUM_PARAMS;
-    // MED-132: fetched twice; the second copy, header and all, is what counts.
-    if (good) good = guest.copyIn(argument.page, shadow.subarray(0, messageSize(count)));
-  }
+  // MED-132: fetched twice; the second copy, header and all, is what counts, and finds out by itself
+  // when the page cannot be read.
+  guest.copyIn(argument.page, header);
+  const count = new MessageView(header).numParams;
+  const good =
+    count <= MSG_MAX_NUM_PARAMS &&
+    guest.copyIn(argument.page, shadow.subarray(0, messageSize(count)));
   if (!good) {
     message.ret = TEEC.TEEC_ERROR_GENERIC;
     guest.trace?.("MED-132", "reply is not readable");
@@ -151,7 +147,8 @@ function checkedReply(
   thread: number,
 ): boolean {
   const argument = guest.rpcArguments.byWire(call.rpcHigh, call.rpcLow);
-  if (argument === undefined || argument.shadow < 0) return true;
+  // Another call of the secure world may have freed it meanwhile.
+  if (argument === undefined) return true;
   const shadow = guest.heap.bytes(argument.shadow);
   const request = argument.view(shadow);
   if (call.ownRpc) {
@@ -208,13 +205,14 @@ function checkedShmAlloc(
   const own = high === OWN_COOKIE_HIGH;
   const duplicate = guest.buffers.find(high, low) !== undefined;
   let freeAtGuest = contiguous && !duplicate && !own;
-  if (listed && !own && !duplicate && request.numParams === 1) {
+  if (listed && !own && !duplicate) {
     for (const word of [WORD.attr, WORD.buf_ptr, WORD.size, WORD.shm_ref] as const) {
       request.setWords(0, word, reply.high(0, word), reply.low(0, word));
     }
     const buffer = takeBuffer(guest, call, request);
     if (typeof buffer !== "number") {
       request.ret = TEEC.TEEC_SUCCESS;
+      request.numParams = 1;
       guest.heap.dirty(argument.shadow);
       return true;
     }
@@ -226,7 +224,7 @@ function checkedShmAlloc(
     return !askToFree(guest, call, argument, registers, thread);
   }
   fail(request);
-  if (!answered && reply.ret !== TEEC.TEEC_SUCCESS) request.ret = reply.ret; // MED-140
+  if (reply.ret !== TEEC.TEEC_SUCCESS) request.ret = reply.ret; // MED-140
   guest.trace?.(duplicate ? "MED-147" : "MED-141", "SHM_ALLOC reply refused");
   guest.heap.dirty(argument.shadow);
   return true;

@@ -55,6 +55,9 @@ export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   }
 }
 
+/** In place of a frame: an entry that only carries a cookie back. */
+export const NO_FRAME = -1;
+
 /** The RPC argument buffers of one VM. */
 export class RpcArguments {
   readonly #table = new CookieTable<RpcArgument>();
@@ -90,7 +93,7 @@ export class RpcArguments {
 
   /**
    * MED-121: pins the guest's page and makes its shadow. Undefined, with nothing changed, when the
-   * cookie is taken, the page cannot be pinned or no shadow can be had. `frame` -1 makes an entry
+   * cookie is taken, the page cannot be pinned or no shadow can be had. NO_FRAME makes an entry
    * that only carries the cookie back.
    */
   add(cookie: { high: number; low: number }, page: number, frame: number): RpcArgument | undefined {
