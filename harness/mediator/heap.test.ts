@@ -2,6 +2,7 @@ import { expect, test } from "@jest/globals";
 import { AccessRecorder, type Ipa, type Pa } from "../machine/index.ts";
 import { MSG_CMD, OPTEE_SMC, SMC_RETURN, TEEC } from "../optee-abi/index.ts";
 import { RULE_SETS } from "./rules.ts";
+import { CopiedMemory } from "./testkit/copied-memory.ts";
 import { everything } from "./testkit/everything.ts";
 import { GuestKit, RAM, tmem } from "./testkit/guest-kit.ts";
 import { GUESTS, HEAP, ScriptedPort, finish, rpc } from "./testkit/scripted-port.ts";
@@ -94,6 +95,18 @@ function unreported(kit: GuestKit, body: () => void): string[] {
   return missing;
 }
 
+test("MED-121: a page that has all the pins it can have is no RPC argument page, and nothing is kept", () => {
+  const kit = new GuestKit();
+  const page = kit.page();
+  const frame = kit.machine(page) / 4096;
+  for (let count = 0; count < 65_535; count += 1) kit.mediator.frames.pin(frame);
+  kit.suspend(rpc(SMC_RETURN.RPC_ALLOC, 160));
+  kit.port.steps.push(finish(SMC_RETURN.OK));
+  kit.resume(0, 0, page, 0, 0xc1);
+  expect(kit.port.last.slice(1, 3)).toEqual([0, 0]);
+  expect(kit.mediator.heapPages).toBe(0);
+});
+
 test.each(RULES)(
   "every byte that the mediator changes for others is reported as written (%s)",
   (rules) => {
@@ -126,5 +139,26 @@ test.each(RULES)(
     expect(kit.mediator.heapPages).toBe(0);
     expect(kit.mediator.frames.pinnedFrames()).toBe(0);
     expect(() => kit.vm.conduit.memory.read(RAM as Ipa, 1)).toThrow(RangeError);
+  },
+);
+
+test.each(RULES)(
+  "memory whose pages are copies, as behind a wire, makes no difference (%s)",
+  (rules) => {
+    let copied: CopiedMemory | undefined;
+    const port = new ScriptedPort(undefined, (memory) => (copied = new CopiedMemory(memory)));
+    const smc = port.smc.bind(port);
+    port.smc = (registers) => {
+      copied?.forget();
+      smc(registers);
+      copied?.forget();
+    };
+    const [wired, plain] = [new GuestKit({ rules, port }), new GuestKit({ rules })];
+    expect(everything(wired)).toEqual(everything(plain));
+    expect(wired.port.seen).toEqual(plain.port.seen);
+    for (let at = RAM + 16 * 4096; at < RAM + 64 * 4096; at += 4096) {
+      const page = (kit: GuestKit) => kit.port.sparse.peek(kit.machine(at) as Pa, 4096);
+      expect(Buffer.compare(page(wired), page(plain))).toBe(0);
+    }
   },
 );

@@ -53,6 +53,7 @@ test("MED-120: an address that is not page aligned becomes 0 for the secure worl
     // OP-TEE gives the cookie back with FREE, so it must have one; xen keeps no note of it.
     expect(kit.port.last.slice(4, 6)).not.toEqual([0, 0]);
     expect(kit.vm.usage?.rpcArguments).toBe(rules === "xen" ? 0 : 1);
+    expect(kit.mediator.frames.records()).toEqual([]);
   }
 });
 
@@ -77,7 +78,9 @@ test("MED-121: the guest's page is pinned while the secure world uses its shadow
     const kit = new GuestKit({ rules });
     const argument = kit.withRpcArgument(COOKIE);
     expect(kit.pins(argument.page)).toBe(1);
-    expect(kit.mediator.frames.records(kit.vm.space.owner)[0]?.reason).toBe("RPC argument");
+    const [record] = kit.mediator.frames.records(kit.vm.space.owner);
+    expect(record?.reason).toBe("RPC argument");
+    expect([...(record?.frames() ?? [])]).toEqual([kit.machine(argument.page) / 4096]);
     expect(kit.vm.usage?.rpcArguments).toBe(1);
   }
 });

@@ -143,6 +143,36 @@ test("MED-106: under strict the secure world goes on at once and its RPC fails w
   expect(kit.vm.usage?.calls).toBe(0);
 });
 
+test("MED-106: both words of the cookie of an RPC count", () => {
+  const kit = new GuestKit();
+  const argument = kit.withRpcArgument(0xc1);
+  const { wireHigh, wireLow } = argument;
+  for (const [high, low] of [
+    [wireHigh + 1, wireLow],
+    [wireHigh, wireLow + 1],
+    [0, 0xc1],
+  ] as const) {
+    kit.port.steps.push(rpc(SMC_RETURN.RPC_CMD, high, low), rpc(SMC_RETURN.RPC_FOREIGN_INTR));
+    expect(kit.resume().get(0)).toBe(SMC_RETURN.RPC_FOREIGN_INTR);
+  }
+});
+
+test("MED-122: several RPC argument pages are told apart, and their names may come again", () => {
+  const kit = new GuestKit({ threads: 8 });
+  const pages = [1, 2, 3].map((cookie) => kit.withRpcArgument(cookie, cookie));
+  expect(new Set(pages.map((page) => page.wireLow)).size).toBe(3);
+  const [first, second] = pages;
+  if (first === undefined || second === undefined) throw new Error("no pages");
+  kit.port.steps.push(rpc(SMC_RETURN.RPC_FREE, second.wireHigh, second.wireLow, 2));
+  expect(kit.resume(2).get(2)).toBe(2);
+  const fourth = kit.withRpcArgument(4, 9);
+  for (const [index, page] of [...pages.filter((one) => one !== second), fourth].entries()) {
+    expect(kit.ask(page, { cmd: RPC_CMD.GET_TIME, params: [value(2)] }).get(2)).toBe(
+      [1, 3, 4][index],
+    );
+  }
+});
+
 test("MED-106: nothing of an undelivered RPC stays in the registers of strict's guest", () => {
   const kit = new GuestKit();
   kit.port.steps.push(unknown, finish(SMC_RETURN.OK));

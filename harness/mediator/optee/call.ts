@@ -2,6 +2,8 @@ import { Registers } from "../../machine/index.ts";
 import { MessageView } from "../../optee-abi/index.ts";
 import type { ShmBuffer } from "./buffers.ts";
 
+const NO_MESSAGE = new MessageView(new Uint8Array(0));
+
 /** One yielding call of a guest, from CALL_WITH_ARG to its completion (MED-042). */
 export class StdCall {
   /** What goes to the secure world and what came back. */
@@ -28,11 +30,11 @@ export class StdCall {
   readonly created: ShmBuffer[] = [];
 
   #bytes: Uint8Array | undefined;
-  #view: MessageView | undefined;
+  #view = NO_MESSAGE;
 
   /** The shadow page as a message; the view is made anew only when the bytes are elsewhere. */
   view(bytes: Uint8Array): MessageView {
-    if (this.#view === undefined || this.#bytes !== bytes) {
+    if (this.#bytes !== bytes) {
       this.#bytes = bytes;
       this.#view = new MessageView(bytes);
     }

@@ -73,8 +73,10 @@ function replyToAlloc(guest: OpteeGuest, call: StdCall, registers: Registers): v
     if (offered && cookie.high !== OWN_COOKIE_HIGH) {
       argument = rpcArguments.add(cookie, page, frame) ?? rpcArguments.add(cookie, page, NO_FRAME);
     }
-    call.out.set(4, argument?.wireHigh ?? 0);
-    call.out.set(5, argument?.wireLow ?? 0);
+    if (argument !== undefined) {
+      call.out.set(4, OWN_COOKIE_HIGH);
+      call.out.set(5, argument.wireLow);
+    }
   }
   if (argument === undefined || argument.frame < 0) {
     guest.trace?.("MED-121", "RPC argument page refused");

@@ -5,13 +5,14 @@ import { CookieTable, OWN_COOKIE_HIGH } from "../cookies.ts";
 import type { PageHeap } from "../heap.ts";
 import type { RuleSet } from "../rules.ts";
 
+const NO_MESSAGE = new MessageView(new Uint8Array(0));
+
 /** A guest page that carries RPC requests, and the shadow that the secure world uses instead. */
 export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   /** The guest's own cookie. */
   readonly cookieHigh: number;
   readonly cookieLow: number;
-  /** The cookie that the secure world was given. */
-  readonly wireHigh: number;
+  /** Low word of the cookie that strict's secure world is given; its high word is OWN_COOKIE_HIGH. */
   readonly wireLow: number;
   readonly owner: OwnerId;
   readonly reason = "RPC argument";
@@ -23,18 +24,17 @@ export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   /** The cookie table's own link. */
   older: RpcArgument | undefined;
   #bytes: Uint8Array | undefined;
-  #view: MessageView | undefined;
+  #view = NO_MESSAGE;
 
   constructor(
     cookie: { readonly high: number; readonly low: number },
-    wire: { readonly high: number; readonly low: number },
+    wireLow: number,
     owner: OwnerId,
     where: { readonly page: number; readonly frame: number; readonly shadow: number },
   ) {
     this.cookieHigh = cookie.high;
     this.cookieLow = cookie.low;
-    this.wireHigh = wire.high;
-    this.wireLow = wire.low;
+    this.wireLow = wireLow;
     this.owner = owner;
     this.page = where.page;
     this.frame = where.frame;
@@ -42,12 +42,12 @@ export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   }
 
   frames(): Iterable<number> {
-    return this.frame < 0 ? [] : [this.frame];
+    return [this.frame];
   }
 
   /** The shadow as a message; the view is made anew only when the bytes are elsewhere. */
   view(bytes: Uint8Array): MessageView {
-    if (this.#view === undefined || this.#bytes !== bytes) {
+    if (this.#bytes !== bytes) {
       this.#bytes = bytes;
       this.#view = new MessageView(bytes);
     }
@@ -61,18 +61,19 @@ export const NO_FRAME = -1;
 /** The RPC argument buffers of one VM. */
 export class RpcArguments {
   readonly #table = new CookieTable<RpcArgument>();
-  /** By the low word of the wire cookie, while the mediator makes wire cookies of its own. */
-  readonly #own: Map<number, RpcArgument> | undefined;
+  /** By the low word of the wire cookie, and which of its numbers are free again. */
+  readonly #byWire: (RpcArgument | undefined)[] = [];
+  readonly #idle: number[] = [];
+  readonly #naive: boolean;
   readonly #frames: Frames;
   readonly #heap: PageHeap;
   readonly #owner: OwnerId;
-  #serial = 0;
 
   constructor(rules: RuleSet, frames: Frames, heap: PageHeap, owner: OwnerId) {
     // Xen hands the guest's cookie on. The secure world keeps RPC arguments and registered memory in
     // one table, so a guest could then name the shadow page in a memory reference and have a TA read
     // machine addresses from it; a cookie that no guest can use rules that out.
-    this.#own = rules.naiveRpcAlloc ? undefined : new Map();
+    this.#naive = rules.naiveRpcAlloc;
     this.#frames = frames;
     this.#heap = heap;
     this.#owner = owner;
@@ -87,8 +88,8 @@ export class RpcArguments {
   }
 
   byWire(high: number, low: number): RpcArgument | undefined {
-    if (this.#own === undefined) return this.#table.get(high, low);
-    return high === OWN_COOKIE_HIGH ? this.#own.get(low) : undefined;
+    if (this.#naive) return this.#table.get(high, low);
+    return high === OWN_COOKIE_HIGH ? this.#byWire[low] : undefined;
   }
 
   /**
@@ -109,17 +110,18 @@ export class RpcArguments {
       this.#heap.bytes(shadow).fill(0);
       this.#heap.dirty(shadow);
     }
-    const wire = this.#own === undefined ? cookie : { high: OWN_COOKIE_HIGH, low: this.#nextLow() };
-    const argument = new RpcArgument(cookie, wire, this.#owner, { page, frame, shadow });
+    const wireLow = this.#idle.pop() ?? this.#byWire.length;
+    const argument = new RpcArgument(cookie, wireLow, this.#owner, { page, frame, shadow });
     this.#table.add(argument);
-    this.#own?.set(wire.low, argument);
+    this.#byWire[wireLow] = argument;
     if (frame >= 0) this.#frames.addRecord(argument);
     return argument;
   }
 
   drop(argument: RpcArgument): void {
     if (!this.#table.delete(argument)) return;
-    this.#own?.delete(argument.wireLow);
+    this.#byWire[argument.wireLow] = undefined;
+    this.#idle.push(argument.wireLow);
     if (argument.frame < 0) return;
     this.#frames.dropRecord(argument);
     this.#frames.unpin(argument.frame);
@@ -128,11 +130,5 @@ export class RpcArguments {
 
   dropAll(): void {
     for (const argument of this.#table.values()) this.drop(argument);
-  }
-
-  #nextLow(): number {
-    do this.#serial = (this.#serial + 1) >>> 0;
-    while (this.#own?.has(this.#serial) === true);
-    return this.#serial;
   }
 }

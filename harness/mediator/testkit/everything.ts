@@ -9,6 +9,12 @@ const COOKIE = 0xc1;
 const ALLOCATE = { cmd: RPC_CMD.SHM_ALLOC, params: [value(1, 0n, 4096n, 8n)] };
 const TIME = { cmd: RPC_CMD.GET_TIME, params: [value(2)] };
 
+const offer = (pointer: bigint, cookie: bigint): Draft => ({
+  cmd: RPC_CMD.SHM_ALLOC,
+  ret: 0,
+  params: [tmem(pointer, 4096, cookie)],
+});
+
 /** Everything a guest does with shared memory, failures included, to its end; the registers it saw. */
 export function everything(kit: GuestKit): bigint[] {
   const seen: bigint[] = [];
@@ -27,11 +33,6 @@ export function everything(kit: GuestKit): bigint[] {
     kit.port.steps.push(interrupt);
     see(kit.resume(0, 0, COOKIE));
   };
-  const offer = (pointer: bigint, cookie: bigint): Draft => ({
-    cmd: RPC_CMD.SHM_ALLOC,
-    ret: 0,
-    params: [tmem(pointer, 4096, cookie)],
-  });
   exchange(ALLOCATE, offer(list(2, 0x10), 2n));
   const free = { cmd: RPC_CMD.SHM_FREE, params: [value(1, 0n, 2n)] };
   exchange(free, { ...free, ret: 0 });

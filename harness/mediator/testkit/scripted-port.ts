@@ -1,5 +1,6 @@
 import {
   type Pa,
+  type PhysicalMemory,
   type PlatformPort,
   type RegionSpec,
   Registers,
@@ -35,7 +36,7 @@ export type Step = (registers: Registers, port: ScriptedPort) => void;
  */
 export class ScriptedPort implements PlatformPort {
   readonly sparse: SparseMemory;
-  readonly memory;
+  readonly memory: PhysicalMemory;
   /** x0..x7 of every SMC, low words, in order. */
   readonly seen: number[][] = [];
   readonly steps: Step[] = [];
@@ -44,9 +45,12 @@ export class ScriptedPort implements PlatformPort {
   /** Where the last CALL_WITH_ARG's argument page was. */
   argument = 0;
 
-  constructor(regions: readonly RegionSpec[] = REGIONS) {
+  constructor(
+    regions: readonly RegionSpec[] = REGIONS,
+    wrap: (memory: PhysicalMemory) => PhysicalMemory = (memory) => memory,
+  ) {
     this.sparse = new SparseMemory(regions);
-    this.memory = this.sparse.view("normal", "host");
+    this.memory = wrap(this.sparse.view("normal", "host"));
   }
 
   smc(registers: Registers): void {
