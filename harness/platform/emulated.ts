@@ -166,6 +166,7 @@ export class EmulatedPlatform {
       nowMs,
       pseudoTas: PSEUDO_TAS,
       userTas: USER_TAS,
+      seed: this.options.seed,
       ...(interrupts > 0 ? { interruptPending } : {}),
       ...(this.options.console === undefined ? {} : { console: print }),
     });

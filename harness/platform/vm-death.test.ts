@@ -96,7 +96,7 @@ test.each(["strict", "xen", "kvm"] as const)(
 
     // What the VM had when it died, over all deaths: each kind must have been there.
     const had = { suspended: 0, buffers: 0, registeredAtSecureWorld: 0, sessions: 0, pinned: 0 };
-    const stride = budget(rules === "strict" ? 4 : 16, 1);
+    const stride = budget(rules === "strict" ? 24 : 96, 3);
     for (let step = 0; step <= steps; step += stride) {
       const world = start(1, rules);
       runTurns(world, step);
@@ -150,7 +150,7 @@ test("MED-160, MED-167: a VM that dies in the middle of anybody's call is gone w
   const calm = start(1, "strict", 50);
   const expected = calm.clients.map((tasks) => finish(calm, tasks));
   let deaths = 0;
-  const stride = budget(23, 3);
+  const stride = budget(139, 11);
   for (let access = 1; ; access += stride) {
     const world = start(1, "strict", 50);
     const { mediator } = world.platform;

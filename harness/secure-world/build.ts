@@ -21,6 +21,24 @@ export interface OpteeBuild {
   readonly rpmbProbe: boolean;
   /** CFG_BOOT_SECONDARY_REQUEST: cores that wait in the secure world; PSCI starts them otherwise. */
   readonly bootSecondary?: { readonly cores: number };
+  /** CFG_REE_FS. */
+  readonly reeFs: boolean;
+  /** CFG_REE_FS_ALLOW_RESET: a directory that was taken away is made anew. */
+  readonly reeFsAllowReset: boolean;
+  /** CFG_RPMB_FS, and with it CFG_REE_FS_INTEGRITY_RPMB. */
+  readonly rpmbFs: boolean;
+  /** CFG_RPMB_FS_DEV_ID. */
+  readonly rpmbDevId: number;
+  /** CFG_RPMB_WRITE_KEY. */
+  readonly rpmbWriteKey: boolean;
+  /** CFG_RPMB_TESTKEY. */
+  readonly rpmbTestKey: boolean;
+  /** CFG_RPMB_RESET_FAT. */
+  readonly rpmbResetFat: boolean;
+  /** CFG_RPMB_FS_RD_ENTRIES. */
+  readonly rpmbReadEntries: number;
+  /** CFG_CORE_HUK_SUBKEY_COMPAT. */
+  readonly hukSubkeyCompat: boolean;
   /** CFG_PREALLOC_RPC_CACHE. */
   readonly preallocRpcCache: boolean;
   /** Secure RAM for TAs in bytes; guests of a virtualized build share it equally. */
@@ -55,6 +73,15 @@ export const DEBIAN_4_5: OpteeBuild = {
   shmAddressSpace: 32 * 1024 * 1024,
   asyncNotif: true,
   rpmbProbe: true,
+  reeFs: true,
+  reeFsAllowReset: false,
+  rpmbFs: false,
+  rpmbDevId: 0,
+  rpmbWriteKey: false,
+  rpmbTestKey: false,
+  rpmbResetFat: false,
+  rpmbReadEntries: 8,
+  hukSubkeyCompat: true,
   preallocRpcCache: true,
   taRam: 12 * 1024 * 1024,
   partitionRam: 1024 * 1024,

@@ -1,4 +1,6 @@
+import type { KeyObject } from "node:crypto";
 import { InterruptLine, type PhysicalMemory } from "../machine/index.ts";
+import { zeroHuk } from "../rpmb/index.ts";
 import { type Features, featuresOf, type OpteeBuild } from "./build.ts";
 import { PrivateMemory } from "./memory-object.ts";
 import { ASYNC_VALUE_MAX, type NotificationDriver } from "./notifications.ts";
@@ -18,6 +20,12 @@ export interface CoreOptions {
   readonly interruptPending?: () => boolean;
   /** Secure drivers that notify the normal world. */
   readonly drivers?: readonly NotificationDriver[];
+  /** The hardware unique key; without one the all-zero key of builds that override nothing. */
+  readonly huk?: KeyObject;
+  /** plat_rpmb_key_is_ready, asked before a key is programmed; without it always (RPMB-3.2). */
+  readonly rpmbKeyReady?: () => boolean;
+  /** Seed of the core's random number generator. */
+  readonly seed?: number;
   /** Where the secure console's lines go. */
   readonly console?: (line: string) => void;
 }
@@ -36,6 +44,9 @@ export class Core {
   readonly syncNotificationBase: number;
   readonly pseudoTas: ReadonlyMap<string, TrustedApplication>;
   readonly userTas: ReadonlyMap<string, TrustedApplication>;
+  readonly huk: KeyObject;
+  readonly rpmbKeyReady: () => boolean;
+  readonly seed: number;
   readonly print: (line: string) => void;
   /** The region of protected memory that is so from the start, where the build has one. */
   readonly protectedRegion: { readonly base: number; readonly memory: PrivateMemory } | undefined;
@@ -56,6 +67,9 @@ export class Core {
       region === undefined
         ? undefined
         : { base: region.base, memory: new PrivateMemory(new Uint8Array(region.size)) };
+    this.huk = options.huk ?? zeroHuk();
+    this.rpmbKeyReady = options.rpmbKeyReady ?? ((): boolean => true);
+    this.seed = options.seed ?? 0;
     this.print = options.console ?? ((): void => undefined);
   }
 }

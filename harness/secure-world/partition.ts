@@ -5,6 +5,7 @@ import type { SharedPages } from "./memory-object.ts";
 import { Notifications } from "./notifications.ts";
 import { type RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
 import type { Extent } from "./secure-pool.ts";
+import { SecureStorage } from "./storage/secure-storage.ts";
 import { SecureCondition } from "./sync.ts";
 import type { Session } from "./session.ts";
 import type { TaContext } from "./ta-context.ts";
@@ -40,6 +41,7 @@ export class Partition {
   /** VM_DESTROYED was seen: a second one finds nothing. */
   ending = false;
   #taRamLeft: number;
+  #storage: SecureStorage | undefined;
 
   constructor(core: Core, clientId: number, taRam: number, memory: readonly Extent[]) {
     this.core = core;
@@ -51,6 +53,12 @@ export class Partition {
       (_, index) => new Thread(this, index),
     );
     this.#taRamLeft = taRam;
+  }
+
+  /** Secure storage, which keeps nothing in memory before its first use. */
+  get storage(): SecureStorage {
+    this.#storage ??= new SecureStorage(this.core, this.core.seed ^ this.clientId);
+    return this.#storage;
   }
 
   get taRamLeft(): number {

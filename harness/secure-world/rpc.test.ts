@@ -125,6 +125,7 @@ test("MSG-3.3, MSG-3.4: a contiguous page is accepted from anywhere in RAM, and 
   kit.onCommand = (message, _kit, at) => {
     if (message.cmd !== RPC_CMD.SHM_ALLOC || message.params[0]?.b !== 4096n) return false;
     kit.poke(at, encodeMessage({ ...reply(message, 0xan, BigInt(page), 4096n), ret: 0 }));
+    kit.adoptPayload(0x55n, [page]);
     return true;
   };
   expect(kit.open(CRYPT_UUID).ret).toBe(0);

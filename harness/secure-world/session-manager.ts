@@ -313,8 +313,9 @@ function* unlink(thread: Thread, session: Session, open: Session[]): SecureTask 
   open.splice(open.indexOf(session), 1);
 }
 
-/** Closes the sessions that an instance opened, and gives its RAM back; once. */
+/** Closes the sessions and the objects that an instance opened, and gives its RAM back; once. */
 function* releaseState(thread: Thread, context: TaContext): SecureTask {
+  yield* context.objects.closeAll(thread);
   for (let first = context.openSessions[0]; first !== undefined; first = context.openSessions[0]) {
     const closed = yield* closeSession(thread, context.openSessions, first.id);
     if (closed !== TEEC.TEEC_SUCCESS) break;

@@ -58,6 +58,16 @@ export class SecureMutex {
     this.#holder = undefined;
     if (this.#free.waiting > 0) yield* this.#free.signal(thread);
   }
+
+  /** Runs `task` with the mutex held, and lets go of it however the task ends. */
+  *hold<T>(thread: Thread, task: SecureTask<T>): SecureTask<T> {
+    yield* this.lock(thread);
+    try {
+      return yield* task;
+    } finally {
+      yield* this.unlock(thread);
+    }
+  }
 }
 
 /** A read/write mutex: many readers or one writer; a waiting writer does not hold readers back. */

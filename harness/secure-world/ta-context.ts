@@ -1,5 +1,6 @@
 import type { Partition } from "./partition.ts";
 import type { Session } from "./session.ts";
+import { TaObjects } from "./storage/ta-objects.ts";
 import { SecureCondition } from "./sync.ts";
 import { TA_FLAG, type TaInstance, type TrustedApplication } from "./tas/ta.ts";
 import type { SecureTask, Thread } from "./thread.ts";
@@ -12,6 +13,8 @@ export class TaContext {
   readonly isPseudo: boolean;
   /** Sessions that this TA opened to others. */
   readonly openSessions: Session[] = [];
+  /** Its transient and persistent objects. */
+  readonly objects: TaObjects;
   /** Secure RAM that it occupies, in bytes. */
   ram: number;
   references = 1;
@@ -30,6 +33,7 @@ export class TaContext {
     this.instance = ta.instantiate();
     this.isPseudo = isPseudo;
     this.ram = ram;
+    this.objects = new TaObjects(partition, ta.uuid);
     this.initializing = !isPseudo;
   }
 

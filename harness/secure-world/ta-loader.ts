@@ -10,7 +10,7 @@ import {
   rpcWord,
 } from "./rpc.ts";
 import type { Session } from "./session.ts";
-import { checkTaVersion, secureStorageHasTa } from "./storage/ta-store.ts";
+import { codeOf } from "./storage/failure.ts";
 import { TaContext } from "./ta-context.ts";
 import { type VerifiedImage, verifyTaImage } from "./tas/image.ts";
 import type { TrustedApplication } from "./tas/ta.ts";
@@ -62,9 +62,18 @@ const ramOf = (ta: { imageSize: number; stackSize: number; dataSize: number }): 
 
 const failed = (result: number): Loaded => ({ result, image: undefined });
 
+/** With these results of a TA store the next one is asked. */
+const NEXT_STORE: readonly number[] = [
+  TEEC.TEEC_ERROR_ITEM_NOT_FOUND,
+  TEEC.TEEC_ERROR_STORAGE_NOT_AVAILABLE,
+];
+
 function* load(thread: Thread, uuid: string): SecureTask<Loaded> {
-  const stored = yield* secureStorageHasTa(thread, uuid);
-  if (stored) return failed(TEEC.TEEC_ERROR_NOT_SUPPORTED);
+  const { tas } = thread.partition.storage;
+  const stored = yield* codeOf(tas.find(thread, uuid));
+  // What is installed there is real code, which this model cannot run.
+  if (stored === TEEC.TEEC_SUCCESS) return failed(TEEC.TEEC_ERROR_NOT_SUPPORTED);
+  if (!NEXT_STORE.includes(stored)) return failed(stored);
   const name = rpcOctets(uuidOctets(uuid));
   const query = rpcNull("out");
   const first = yield* rpcCommand(thread, RPC_CMD.LOAD_TA, [name, query]);
@@ -80,6 +89,6 @@ function* load(thread: Thread, uuid: string): SecureTask<Loaded> {
   if (bytes === undefined) return failed(second);
   const image = verifyTaImage(bytes);
   if (image === undefined || image.uuid !== uuid) return failed(TEEC.TEEC_ERROR_SECURITY);
-  const version = yield* checkTaVersion(thread, uuid, image.version);
+  const version = yield* codeOf(tas.checkVersion(thread, uuid, image.version));
   return version === TEEC.TEEC_SUCCESS ? { result: 0, image } : failed(version);
 }

@@ -86,9 +86,19 @@ const unknownCookie: Program = (driver, context) => {
 export const unknownCookieXen = against("xen", ["MED-131"], unknownCookie);
 export const unknownCookieStrict = against("strict", ["MED-131"], unknownCookie);
 
+/** The secure world has a buffer and opens a file; it gives the buffer back whatever comes of that. */
+function untilFile(driver: RawDriver): Asked {
+  const allocation = driver.untilShmAlloc(OS_TEST.uuid);
+  const buffer = tmem(driver.list(driver.pages(1)), 0x1000, 0x66n);
+  const reply = { cmd: RPC_CMD.SHM_ALLOC, ret: 0, params: [buffer] };
+  const { rpc } = driver.answer(allocation, reply);
+  if (rpc === undefined) throw new Error("the session did not go on with its buffer");
+  return rpc;
+}
+
 /** Takes the RPC argument page away; what the guest is still asked until its call is over. */
 const argumentGone: Program = (driver, context) => {
-  const rpc = driver.untilShmAlloc(OS_TEST.uuid);
+  const rpc = untilFile(driver);
   unmap(context, driver.argument(rpc));
   const before = driver.asked.length;
   let back = driver.resume(rpc);
@@ -103,7 +113,7 @@ export const argumentGoneStrict = against("strict", ["MED-106", "MED-132"], argu
  * guest finds there when it is asked again: an old request that it would serve once more.
  */
 const staleRequest: Program = (driver, context) => {
-  const rpc = driver.untilShmAlloc(OS_TEST.uuid);
+  const rpc = untilFile(driver);
   driver.put({ ...driver.request(rpc), ret: 0xffff_000c }, driver.argument(rpc));
   context.guest().vm?.space.protect(driver.argument(rpc), MAPPING.ramRo);
   const found: string[] = [];

@@ -40,5 +40,5 @@ test("a guest that dies in an RPC leaves nothing, and the others go on", async (
 });
 
 test("nobody resumes another guest's call", async () => {
-  expect(await run("foreignResume")).toEqual({ stolen: 3, goesOn: 0xffff_0005 });
+  expect(await run("foreignResume")).toEqual({ stolen: 3, goesOn: 0xffff_0002 });
 });

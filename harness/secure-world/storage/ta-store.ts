@@ -1,91 +1,147 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
-import { uuidOctets } from "../../base/index.ts";
-import { TEEC } from "../../optee-abi/index.ts";
+import { NIL_UUID, uuidOctets } from "../../base/index.ts";
+import { octets, struct, TEEC, u32 } from "../../optee-abi/index.ts";
+import { SecureMutex } from "../sync.ts";
+import { uuidFromMemory } from "../tas/uuid-memory.ts";
 import type { SecureTask, Thread } from "../thread.ts";
-import { fsClose, fsCreate, fsOpen, fsRead, fsWrite } from "./ree-fs.ts";
+import type { BackEnd, StorageFile } from "./back-end.ts";
+import { codeOf, fail, unless } from "./failure.ts";
+import type { StorageCore } from "./storage-core.ts";
 
-/** Directory file of the REE-FS secure storage, where installed TAs would be listed. */
-const DIRECTORY = "dirf.db";
-/** The version database: 32 bytes of authentication, then 20 bytes a TA (UUID, version). */
-const VERSIONS = "ta_ver.db";
-const MAC_SIZE = 32;
-const ENTRY_SIZE = 20;
-const MAX_ENTRIES = 200;
-/** Stands in for the key that a device derives from its hardware unique key. */
-const VERSION_KEY = "lockstep emulated platform: TA version database";
+/** An installed TA in `ta.db`: what it is, the file with its code, and how that is encrypted. */
+const INSTALLED_TA = struct("tadb_entry", 96, {
+  uuid: octets(0, 16),
+  version: u32(16),
+  customSize: u32(20),
+  binSize: u32(24),
+  fileNumber: u32(28),
+  iv: octets(32, 16),
+  tag: octets(48, 16),
+  key: octets(64, 32),
+});
 
-/** Whether a TA is installed in secure storage. This model installs none there. */
-export function* secureStorageHasTa(thread: Thread, _uuid: string): SecureTask<boolean> {
-  const { result, value } = yield* fsOpen(thread, DIRECTORY);
-  if (result !== TEEC.TEEC_SUCCESS) return false;
-  yield* fsClose(thread, value);
-  return false;
-}
+/** The version database: a header, then an entry for each TA that was loaded. */
+const VERSIONS_HEADER = struct("ver_db_hdr", 8, { dbVersion: u32(0), entries: u32(4) });
+const VERSIONS_ENTRY = struct("ver_db_entry", 20, { uuid: octets(0, 16), version: u32(16) });
 
-/**
- * Rollback protection: refuses a version below the highest seen (ACCESS_CONFLICT), records a higher
- * one. SECURITY when the database was tampered with; the file's error when it cannot be used.
- */
-export function* checkTaVersion(thread: Thread, uuid: string, version: number): SecureTask<number> {
-  let file = yield* fsOpen(thread, VERSIONS);
-  let entries: Uint8Array = new Uint8Array(0);
-  if (file.result === TEEC.TEEC_ERROR_ITEM_NOT_FOUND) {
-    file = yield* fsCreate(thread, VERSIONS);
-    if (file.result !== TEEC.TEEC_SUCCESS) return file.result;
-  } else if (file.result !== TEEC.TEEC_SUCCESS) {
-    return file.result;
-  } else {
-    const read = yield* fsRead(thread, file.value, 0, MAC_SIZE + MAX_ENTRIES * ENTRY_SIZE);
-    const checked = read.result === TEEC.TEEC_SUCCESS ? authentic(read.value) : undefined;
-    if (checked === undefined) {
-      yield* fsClose(thread, file.value);
-      return read.result === TEEC.TEEC_SUCCESS ? TEEC.TEEC_ERROR_SECURITY : read.result;
+/** A file of the core's own; its id includes the NUL. */
+const ownFile = (name: string): { readonly uuid: string; readonly id: Uint8Array } => ({
+  uuid: NIL_UUID,
+  id: new TextEncoder().encode(`${name}\0`),
+});
+const INSTALLED = ownFile("ta.db");
+const VERSIONS = ownFile("ta_ver.db");
+const NOT_FOUND = TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
+
+/** What secure storage knows of TAs. All of it fails with `Failure`. */
+export class TaStore {
+  readonly #core: StorageCore;
+  readonly #installed: BackEnd | undefined;
+  readonly #versions: BackEnd | undefined;
+  readonly #mutex = new SecureMutex();
+  readonly #versionsMutex = new SecureMutex();
+  #file: StorageFile | undefined;
+  #users = 0;
+
+  /** `installed` holds installed TAs where there is REE-FS storage, `versions` those seen. */
+  constructor(core: StorageCore, installed: BackEnd | undefined, versions: BackEnd | undefined) {
+    this.#core = core;
+    this.#installed = installed;
+    this.#versions = versions;
+  }
+
+  /** Ends well when a TA is installed in secure storage; ITEM_NOT_FOUND when it is not. */
+  *find(thread: Thread, uuid: string): SecureTask {
+    const backEnd = this.#installed ?? fail(NOT_FOUND);
+    const file = yield* this.#mutex.hold(thread, this.#get(thread, backEnd));
+    try {
+      for (let index = 0; ; index += 1) {
+        const bytes = yield* file.read(thread, index * INSTALLED_TA.size, INSTALLED_TA.size);
+        if (bytes.length !== INSTALLED_TA.size) fail(NOT_FOUND);
+        if (uuidFromMemory(INSTALLED_TA.read(bytes).uuid) === uuid) return;
+      }
+    } finally {
+      yield* this.#mutex.hold(thread, this.#put(thread, file));
     }
-    entries = checked;
   }
-  const result = yield* update(thread, file.value, entries, uuid, version);
-  yield* fsClose(thread, file.value);
-  return result;
+
+  *#get(thread: Thread, backEnd: BackEnd): SecureTask<StorageFile> {
+    if (this.#file === undefined) {
+      const opened = yield* unless(NOT_FOUND, backEnd.open(thread, INSTALLED));
+      this.#file = opened?.file ?? (yield* backEnd.create(thread, INSTALLED, false, []));
+    }
+    this.#users += 1;
+    return this.#file;
+  }
+
+  *#put(thread: Thread, file: StorageFile): SecureTask {
+    this.#users -= 1;
+    if (this.#users > 0) return;
+    this.#file = undefined;
+    yield* file.close(thread);
+  }
+
+  /**
+   * Rollback protection: ACCESS_CONFLICT for a version below the highest seen; a higher one is noted.
+   */
+  checkVersion(thread: Thread, uuid: string, version: number): SecureTask {
+    return this.#versionsMutex.hold(thread, this.#check(thread, uuid, version));
+  }
+
+  *#check(thread: Thread, uuid: string, version: number): SecureTask {
+    const backEnd = this.#versions;
+    if (backEnd === undefined) return;
+    const opened = yield* unless(NOT_FOUND, backEnd.open(thread, VERSIONS));
+    const file = opened?.file ?? (yield* this.#createVersions(thread, backEnd));
+    try {
+      const entries = opened === undefined ? 0 : yield* this.#entriesIn(thread, file);
+      yield* note(thread, file, entries, uuidOctets(uuid), version);
+    } finally {
+      yield* file.close(thread);
+    }
+  }
+
+  *#createVersions(thread: Thread, backEnd: BackEnd): SecureTask<StorageFile> {
+    const header = new Uint8Array(VERSIONS_HEADER.size);
+    // Since 4.7 the file is made with its header, so that it is never without.
+    const parts = this.#core.since(4, 7) ? [header] : [];
+    const file = yield* backEnd.create(thread, VERSIONS, false, parts);
+    if (parts.length > 0) return file;
+    const result = yield* codeOf(file.write(thread, 0, header));
+    if (result === TEEC.TEEC_SUCCESS) return file;
+    yield* file.close(thread);
+    return fail(result);
+  }
+
+  *#entriesIn(thread: Thread, file: StorageFile): SecureTask<number> {
+    const bytes = yield* file.read(thread, 0, VERSIONS_HEADER.size);
+    if (bytes.length === VERSIONS_HEADER.size) return VERSIONS_HEADER.read(bytes).entries;
+    if (bytes.length > 0 || !this.#core.since(4, 8)) fail(TEEC.TEEC_ERROR_BAD_STATE);
+    yield* file.write(thread, 0, new Uint8Array(VERSIONS_HEADER.size));
+    return 0;
+  }
 }
 
-function* update(
+function* note(
   thread: Thread,
-  file: number,
-  entries: Uint8Array,
-  uuid: string,
+  file: StorageFile,
+  entries: number,
+  uuid: Uint8Array,
   version: number,
-): SecureTask<number> {
-  const name = uuidOctets(uuid);
-  let at = 0;
-  while (at < entries.length && !Buffer.from(entries.subarray(at, at + 16)).equals(name)) {
-    at += ENTRY_SIZE;
+): SecureTask {
+  const placeOf = (index: number): number => VERSIONS_HEADER.size + index * VERSIONS_ENTRY.size;
+  const mine = new Uint8Array(VERSIONS_ENTRY.size);
+  VERSIONS_ENTRY.write(mine, { uuid, version });
+  for (let index = 0; index < entries; index += 1) {
+    const bytes = yield* file.read(thread, placeOf(index), VERSIONS_ENTRY.size);
+    if (bytes.length !== VERSIONS_ENTRY.size) fail(TEEC.TEEC_ERROR_BAD_STATE);
+    const known = VERSIONS_ENTRY.read(bytes);
+    if (!Buffer.from(known.uuid).equals(uuid)) continue;
+    if (known.version > version) fail(TEEC.TEEC_ERROR_ACCESS_CONFLICT);
+    if (known.version < version) yield* file.write(thread, placeOf(index), mine);
+    return;
   }
-  const known = at < entries.length;
-  const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
-  const highest = known ? view.getUint32(at + 16, true) : -1;
-  if (version < highest) return TEEC.TEEC_ERROR_ACCESS_CONFLICT;
-  if (version === highest) return TEEC.TEEC_SUCCESS;
-  if (!known && at >= MAX_ENTRIES * ENTRY_SIZE) return TEEC.TEEC_ERROR_STORAGE_NO_SPACE;
-  const next = new Uint8Array(Math.max(entries.length, at + ENTRY_SIZE));
-  next.set(entries);
-  next.set(name, at);
-  new DataView(next.buffer).setUint32(at + 16, version, true);
-  const image = new Uint8Array(MAC_SIZE + next.length);
-  image.set(macOf(next));
-  image.set(next, MAC_SIZE);
-  return yield* fsWrite(thread, file, 0, image);
+  yield* file.write(thread, placeOf(entries), mine);
+  const header = new Uint8Array(VERSIONS_HEADER.size);
+  VERSIONS_HEADER.write(header, { dbVersion: 0, entries: entries + 1 });
+  yield* file.write(thread, 0, header);
 }
-
-/**
- * The entries of a database file, undefined unless its authentication holds. An empty file is one
- * that was created and never written.
- */
-function authentic(file: Uint8Array): Uint8Array | undefined {
-  if (file.length === 0) return file;
-  if (file.length < MAC_SIZE || (file.length - MAC_SIZE) % ENTRY_SIZE !== 0) return undefined;
-  const entries = file.slice(MAC_SIZE);
-  return timingSafeEqual(file.subarray(0, MAC_SIZE), macOf(entries)) ? entries : undefined;
-}
-
-const macOf = (entries: Uint8Array): Uint8Array =>
-  createHmac("sha256", VERSION_KEY).update(entries).digest();

@@ -6,6 +6,7 @@ import { invokeTestsPta } from "./pta-invoke-tests.ts";
 import { rpcTestTa } from "./rpc-test.ts";
 import { missTa, simsKeepAliveTa, simsTa } from "./sims.ts";
 import { createFailTa, largeTa } from "./small.ts";
+import { storage2Ta, storageTa } from "./storage.ts";
 import type { TrustedApplication } from "./ta.ts";
 
 export * from "./concurrent.ts";
@@ -17,8 +18,10 @@ export * from "./pta-invoke-tests.ts";
 export * from "./rpc-test.ts";
 export * from "./sims.ts";
 export * from "./small.ts";
+export * from "./storage.ts";
 export * from "./ta.ts";
 export * from "./tee-api.ts";
+export * from "./tee-api-storage.ts";
 
 /** The pseudo-TAs of the modelled core. */
 export const PSEUDO_TAS: readonly TrustedApplication[] = [
@@ -38,4 +41,6 @@ export const USER_TAS: readonly TrustedApplication[] = [
   rpcTestTa,
   simsKeepAliveTa,
   simsTa,
+  storage2Ta,
+  storageTa,
 ];

@@ -5,6 +5,7 @@ import type { ClientIdentity, Outcome, Session, SessionCalls } from "../session.
 import type { TaContext } from "../ta-context.ts";
 import { isTask, type SecureTask, type Thread } from "../thread.ts";
 import { TaPanic } from "./ta.ts";
+import { TeeStorage } from "./tee-api-storage.ts";
 
 export const TEE_TIMEOUT_INFINITE = 0xffff_ffff;
 
@@ -16,12 +17,15 @@ export class TeeApi {
   readonly #session: Session;
   readonly #context: TaContext;
   readonly #calls: SessionCalls;
+  /** Transient and persistent objects, which all sessions of an instance share. */
+  readonly storage: TeeStorage;
   #thread: Thread | undefined;
 
   constructor(session: Session, context: TaContext, calls: SessionCalls) {
     this.#session = session;
     this.#context = context;
     this.#calls = calls;
+    this.storage = new TeeStorage(this, context.objects);
   }
 
   /** For the session manager: `thread` starts to execute TA code. */

@@ -7,6 +7,7 @@ import {
   encodeMessage,
   encodePageList,
   isRpcReturn,
+  isTmemType,
   listPagesFor,
   type Message,
   MSG_CMD,
@@ -18,9 +19,12 @@ import {
   TEEC,
 } from "../../optee-abi/index.ts";
 import { uuidOctets } from "../../base/index.ts";
+import type { CoreOptions } from "../core.ts";
 import { DEBIAN_4_5, type OpteeBuild } from "../build.ts";
 import type { NotificationDriver } from "../notifications.ts";
 import { SecureWorld } from "../secure-world.ts";
+import { KitFiles, type PayloadAccess } from "./files.ts";
+import { KitRpmb } from "./rpmb-service.ts";
 import { buildTaImage, PSEUDO_TAS, type TrustedApplication, USER_TAS } from "../tas/index.ts";
 
 const PAGE = 4096;
@@ -62,6 +66,7 @@ export interface KitOptions {
   readonly pool?: { readonly base: number; readonly size: number };
   /** Called whenever the secure world looks at a page of memory, with its address. */
   readonly onAccess?: (page: number, kit: SecureKit) => void;
+  readonly core?: Pick<CoreOptions, "huk" | "rpmbKeyReady" | "seed">;
 }
 
 const built = new Map<TrustedApplication, Uint8Array>();
@@ -87,10 +92,15 @@ export class SecureKit {
   readonly images = new Map<string, Uint8Array>();
   /** Answers a command before the kit's own service does; false to leave it to the kit. */
   onCommand: ((message: Message, kit: SecureKit, at: number) => boolean) | undefined;
+  /** Files of the supplicant, and RPMB parts. */
+  readonly files = new KitFiles();
+  readonly rpmb = new KitRpmb();
   #next = FREE;
   #nextCookie = 0x1000n;
   readonly #pool: KitOptions["pool"];
   readonly #allocated = new Map<bigint, number[]>();
+  /** Pages of payloads that were freed, for the next ones. */
+  readonly #spare: number[] = [];
   /** RPC argument pages by cookie. */
   readonly #arguments = new Map<bigint, number>();
 
@@ -105,6 +115,7 @@ export class SecureKit {
       userTas: options.userTas ?? USER_TAS,
       console: (line) => this.console.push(line),
       drivers: options.drivers ?? [],
+      ...options.core,
       ...(options.interruptPending === undefined
         ? {}
         : { interruptPending: options.interruptPending }),
@@ -220,6 +231,43 @@ export class SecureKit {
     }
   }
 
+  readonly #payloads: PayloadAccess = {
+    read: (param) => {
+      const bytes = new Uint8Array(Number(param.b));
+      this.#eachPage(param, bytes, (at, part) => part.set(this.peek(at, part.length)));
+      return bytes;
+    },
+    write: (param, bytes) => this.#eachPage(param, bytes, (at, part) => this.poke(at, part)),
+  };
+
+  /** Walks the pages behind a reference to a payload: address and the part of `bytes` there. */
+  #eachPage(
+    { attr, a, c }: MsgParam,
+    bytes: Uint8Array,
+    visit: (at: number, part: Uint8Array) => void,
+  ): void {
+    if (isTmemType(Number(attr & 0xffn))) {
+      // Reserved memory is named by its address.
+      visit(Number(a), bytes);
+      return;
+    }
+    const pages = this.#allocated.get(c) ?? [];
+    for (let done = 0; done < bytes.length;) {
+      const place = Number(a) + done;
+      const inPage = place % PAGE;
+      const part = bytes.subarray(done, done + PAGE - inPage);
+      const page = pages[Math.floor(place / PAGE)];
+      if (page === undefined) throw new RangeError("a reference beyond its payload");
+      visit(page + inPage, part);
+      done += part.length;
+    }
+  }
+
+  /** Makes pages that a test gave away for a payload known to the kit's services. */
+  adoptPayload(cookie: bigint, pages: number[]): void {
+    this.#allocated.set(cookie, pages);
+  }
+
   /** Where the RPC argument of that cookie is. */
   argumentAt(cookie: bigint): number | undefined {
     return this.#arguments.get(cookie);
@@ -251,7 +299,10 @@ export class SecureKit {
     switch (message.cmd) {
       case RPC_CMD.SHM_ALLOC: {
         const size = Number(first?.b ?? 0n);
-        const pages = Array.from({ length: Math.ceil(size / PAGE) }, () => this.page());
+        const pages = Array.from(
+          { length: Math.ceil(size / PAGE) },
+          () => this.#spare.pop() ?? this.page(),
+        );
         this.#nextCookie += 1n;
         this.#allocated.set(this.#nextCookie, pages);
         const params = [
@@ -268,6 +319,7 @@ export class SecureKit {
         return;
       }
       case RPC_CMD.SHM_FREE:
+        this.#spare.push(...(this.#allocated.get(first?.b ?? 0n) ?? []));
         this.#allocated.delete(first?.b ?? 0n);
         this.reply(message, at, TEEC.TEEC_SUCCESS);
         return;
@@ -292,11 +344,12 @@ export class SecureKit {
         return;
       }
       case RPC_CMD.FS:
-        // No file is ever there, and every write succeeds.
-        this.reply(message, at, Number(first?.a) === 0 ? TEEC.TEEC_ERROR_ITEM_NOT_FOUND : 0);
+        this.reply(message, at, this.files.serve(message.params, this.#payloads));
         return;
-      default:
-        this.reply(message, at, TEEC.TEEC_ERROR_NOT_SUPPORTED);
+      default: {
+        const served = this.rpmb.serve(message.cmd, message.params, this.#payloads);
+        this.reply(message, at, served ?? TEEC.TEEC_ERROR_NOT_SUPPORTED);
+      }
     }
   }
 
