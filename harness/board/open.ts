@@ -81,6 +81,7 @@ export async function openBoard(
           consoles,
           onIncident,
           ...(options.qemuLogs === undefined ? {} : { logs: options.qemuLogs }),
+          ...(options.sharedRam === undefined ? {} : { sharedRam: options.sharedRam }),
         })
       : undefined;
   const power = qemu ?? otherPower(config, options);

@@ -29,4 +29,6 @@ export interface OpenBoardOptions {
    * cycles): the ground truth against which our raw stream can be checked.
    */
   readonly qemuLogs?: string;
+  /** QEMU: a file that is the machine's RAM, shared with whoever else opens it; made if it is not there. */
+  readonly sharedRam?: string;
 }

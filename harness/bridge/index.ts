@@ -1,5 +1,9 @@
 export { assemble, type BridgeProgram } from "./assemble.ts";
+export { createBridgedPort, type SynchronousMachine } from "./bridged-port.ts";
 export { ConsoleBridge, type ConsoleBridgeOptions } from "./console-bridge.ts";
+export { HostCopy, type RawMemory } from "./host-copy.ts";
 export { type LoaderConsole, loaderConsoleOf } from "./loader-console.ts";
 export { LoaderPrompt, type LoaderPromptOptions } from "./loader-prompt.ts";
 export { type FreeRam, RamWindow } from "./ram-window.ts";
+export { type Resident, startResident } from "./resident.ts";
+export { SharedRamMachine, type SharedRamOptions } from "./shared-ram.ts";

@@ -97,6 +97,33 @@ export class LoaderPrompt {
     });
   }
 
+  /**
+   * Runs a command that does not come back to the prompt, until it has printed a line that matches
+   * `started`. Throws as `run`. Not repeated once it was sent: it may have begun.
+   */
+  async leave(command: string, started: RegExp, deadline: Deadline): Promise<void> {
+    for (let attempt = 0; attempt < this.#attempts; attempt += 1) {
+      try {
+        if (!this.#clean) await this.#clear(deadline);
+        this.#clean = false;
+        await this.#type(command, deadline);
+      } catch (error) {
+        if (error instanceof Garbled) continue;
+        throw error;
+      }
+      this.#received = "";
+      await this.#send(ENTER, deadline);
+      const there = (): boolean => started.test(this.#received);
+      if (await this.#until(there, deadline, this.#silenceMs)) return;
+      break;
+    }
+    throw new TargetCrashError(`\`${command}\` did not start`, {
+      expected: started.source,
+      seen: this.#received.slice(-200),
+      next: "Power-cycle the board to go on.",
+    });
+  }
+
   /** Gets rid of whatever stands on the line: Ctrl-C until the prompt answers. */
   async #clear(deadline: Deadline): Promise<void> {
     for (let knock = 1; knock <= KNOCKS; knock += 1) {

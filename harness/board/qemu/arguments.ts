@@ -9,10 +9,13 @@ export interface LaunchPlan {
   readonly sshPort?: number;
   /** Folder for QEMU's own console logs. */
   readonly logs?: string;
+  /** A file that is the machine's RAM. */
+  readonly sharedRam?: string;
 }
 
 /** Id of the network back end that carries SSH; `extra` may attach a device of its own to it. */
 const NETDEV = "lockstep";
+const RAM = "lockstep-ram";
 
 /** The chardev id of a console, as `query-chardev` names it. */
 export function chardevOf(serial: number): string {
@@ -30,8 +33,13 @@ export function qemuArguments(config: BoardConfig, images: ImageFiles, plan: Lau
     throw new BoardFileError(`board ${config.name} has no qemu section`, { where: config.file });
   }
   const options = Object.entries(qemu.options).map(([name, value]) => `${name}=${escape(value)}`);
+  if (plan.sharedRam !== undefined) options.push(`memory-backend=${RAM}`);
   const args = ["-machine", [qemu.machine, ...options].join(",")];
   args.push("-cpu", qemu.cpu, "-smp", String(qemu.cores), "-m", `${qemu.memoryMiB}M`);
+  if (plan.sharedRam !== undefined) {
+    const file = `mem-path=${escape(plan.sharedRam)},share=on`;
+    args.push("-object", `memory-backend-file,id=${RAM},size=${qemu.memoryMiB}M,${file}`);
+  }
   args.push("-display", "none", "-monitor", "none", "-no-shutdown", "-S");
   args.push("-qmp", `unix:${escape(plan.qmpSocket)}`, ...serialArguments(config, plan));
   if (images.bios !== undefined) args.push("-bios", images.bios);

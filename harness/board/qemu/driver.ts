@@ -42,6 +42,8 @@ export interface QemuDriverOptions {
   readonly consoles: ReadonlyMap<string, Console>;
   onIncident(incident: Incident): void;
   readonly logs?: string;
+  /** A file that is the machine's RAM. */
+  readonly sharedRam?: string;
 }
 
 interface Machine {
@@ -109,7 +111,7 @@ export class QemuDriver implements PowerProtocol {
 
   /** Starts QEMU once. Returns how it ended if it ended before it answered. */
   async #start(deadline: Deadline): Promise<QemuExit | undefined> {
-    const { config, images, logs } = this.#options;
+    const { config, images, logs, sharedRam } = this.#options;
     const sshPort = config.ssh?.host === "forward" ? await freePort() : undefined;
     const dir = await privateDir();
     const socket = path.join(dir, "qmp");
@@ -121,6 +123,7 @@ export class QemuDriver implements PowerProtocol {
       qmpSocket: socket,
       ...(sshPort === undefined ? {} : { sshPort }),
       ...(logs === undefined ? {} : { logs }),
+      ...(sharedRam === undefined ? {} : { sharedRam }),
     });
     const first = images.bios ?? images.flash ?? images.kernel;
     const process = await startQemu(config.qemu?.binary ?? "", args, {

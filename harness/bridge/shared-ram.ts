@@ -1,0 +1,108 @@
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { TargetCrashError } from "../base/index.ts";
+import type { Pa, Registers } from "../machine/index.ts";
+import { MAILBOX } from "./mailbox-page.ts";
+
+export interface SharedRamOptions {
+  /** The file that is the machine's RAM. */
+  readonly file: string;
+  /** The physical address of its first byte. */
+  readonly base: number;
+  /** Where the resident program is. */
+  readonly page: Pa;
+  /** Milliseconds after which an SMC that did not return counts as lost; default 30,000. */
+  readonly smcMs?: number;
+}
+
+const SMC_MS = 30_000;
+/** Polls before the thread begins to sleep between them. An SMC on an idle machine needs about 100. */
+const SPINS = 20_000;
+const NAP_MS = 0.2;
+
+/**
+ * A machine whose RAM is a file of this host and which runs boards/bridge/mailbox.s. All methods are
+ * synchronous, so the thread that uses them must not be the one that drains the board's consoles.
+ */
+export class SharedRamMachine {
+  readonly #fd: number;
+  readonly #base: number;
+  readonly #page: number;
+  readonly #smcMs: number;
+  readonly #request = Buffer.alloc(8 + MAILBOX.wordsSize);
+  readonly #number = Buffer.alloc(8);
+  readonly #answer = Buffer.alloc(8 + 8 + MAILBOX.wordsSize);
+  readonly #nap = new Int32Array(new SharedArrayBuffer(4));
+  #last: bigint;
+
+  /** `last` is the number of the last request that the program answered. */
+  constructor(options: SharedRamOptions, last = 0n) {
+    this.#fd = openSync(options.file, "r+");
+    this.#base = options.base;
+    this.#page = options.page;
+    this.#smcMs = options.smcMs ?? SMC_MS;
+    this.#last = last;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  /** Reads `target.length` bytes of RAM at `at`. */
+  read(at: number, target: Uint8Array): void {
+    for (let done = 0; done < target.length;) {
+      const count = readSync(this.#fd, target, done, target.length - done, at - this.#base + done);
+      if (count === 0) throw new RangeError(`0x${(at + done).toString(16)} is behind the RAM`);
+      done += count;
+    }
+  }
+
+  write(at: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length;) {
+      done += writeSync(this.#fd, bytes, done, bytes.length - done, at - this.#base + done);
+    }
+  }
+
+  /** One SMC: x0..x7 in and out in place. Throws TargetCrashError when it does not return. */
+  smc(registers: Registers): void {
+    const request = this.#request;
+    request.writeBigUInt64LE(MAILBOX.smc, 0);
+    for (let index = 0; index < 8; index += 1) {
+      request.writeBigUInt64LE(registers.get64(index), 8 + index * 8);
+    }
+    this.#ask(request);
+    const answer = this.#answer;
+    this.read(this.#page + MAILBOX.answer, answer);
+    for (let index = 0; index < 8; index += 1) {
+      registers.set64(index, answer.readBigUInt64LE(16 + index * 8));
+    }
+  }
+
+  /** The program goes back to the boot loader's prompt. */
+  leave(): void {
+    this.#request.fill(0);
+    this.#request.writeBigUInt64LE(MAILBOX.leave, 0);
+    this.#ask(this.#request);
+  }
+
+  #ask(request: Uint8Array): void {
+    this.#last += 1n;
+    this.write(this.#page + MAILBOX.request + 8, request);
+    // The number goes last: a request is there when it is whole.
+    this.#number.writeBigUInt64LE(this.#last);
+    this.write(this.#page + MAILBOX.request, this.#number);
+    const limit = performance.now() + this.#smcMs;
+    for (let polls = 0; ; polls += 1) {
+      this.read(this.#page + MAILBOX.answer, this.#number);
+      if (this.#number.readBigUInt64LE() === this.#last) return;
+      if (polls < SPINS) continue;
+      if (performance.now() > limit) {
+        throw new TargetCrashError(`a call did not return within ${this.#smcMs / 1000} s`, {
+          expected: "an answer in the mailbox of the resident program",
+          seen: `request ${this.#last} unanswered, x0 = 0x${request.length > 8 ? Buffer.from(request).readBigUInt64LE(8).toString(16) : "0"}`,
+          next: "Read the secure console; power-cycle the board to go on.",
+        });
+      }
+      Atomics.wait(this.#nap, 0, 0, NAP_MS);
+    }
+  }
+}
