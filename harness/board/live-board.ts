@@ -9,7 +9,7 @@ import type { Console } from "./console/console.ts";
 import type { BoardConfig } from "./file/model.ts";
 import type { IncidentDetector } from "./incident/detector.ts";
 import { type CrashGate, GuardedCommands } from "./incident/guarded-commands.ts";
-import type { Incident, LiveBoard } from "./live.ts";
+import type { Incident, LiveBoard, MachineState } from "./live.ts";
 import type {
   BoardState,
   CommandProtocol,
@@ -27,6 +27,7 @@ export interface BoardParts {
   readonly detector: IncidentDetector;
   readonly gate: CrashGate;
   readonly power: PowerProtocol;
+  readonly machineState?: MachineState;
   readonly commands: { readonly ssh?: CommandProtocol; readonly console?: CommandProtocol };
   readonly files: FileTransferProtocol;
   readonly versions: Record<string, string>;
@@ -40,6 +41,7 @@ export interface BoardParts {
 export class Board implements LiveBoard {
   readonly config: BoardConfig;
   readonly power: PowerProtocol;
+  readonly machineState: MachineState | undefined;
   readonly files: FileTransferProtocol;
   readonly #parts: BoardParts;
   readonly #incidents = new Set<(incident: Incident) => void>();
@@ -49,6 +51,7 @@ export class Board implements LiveBoard {
     this.#parts = parts;
     this.config = parts.config;
     this.files = parts.files;
+    this.machineState = parts.machineState;
     const { strategy, power } = parts;
     this.power = {
       on: async (deadline) => {

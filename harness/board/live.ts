@@ -20,11 +20,21 @@ export interface Incident {
   readonly gone?: true;
 }
 
+/** The whole machine as it was at a moment. Only emulators have that. */
+export interface MachineState {
+  /** Saves the machine while it runs; replaces what was saved before. */
+  save(deadline: Deadline): Promise<void>;
+  /** Back to what was saved since power came on, much faster than a boot. Throws InfrastructureError. */
+  load(deadline: Deadline): Promise<void>;
+}
+
 /** A board that this process owns: consoles drained from open to close, whoever listens. */
 export interface LiveBoard {
   readonly config: BoardConfig;
   readonly state: BoardState | "unknown" | "broken";
   readonly power: PowerProtocol;
+  /** Undefined where the machine's state cannot be saved. */
+  readonly machineState: MachineState | undefined;
   /** Versions seen on the consoles so far: `tf-a`, `optee`, `u-boot`, `linux`. */
   readonly versions: Readonly<Record<string, string>>;
 

@@ -154,6 +154,14 @@ export async function openBoard(
     detector,
     gate,
     power,
+    ...(qemu === undefined
+      ? {}
+      : {
+          machineState: {
+            save: async (deadline) => await qemu.saveState(deadline),
+            load: async (deadline) => await qemu.loadState(deadline),
+          },
+        }),
     commands: {
       ...(sshCommands === undefined ? {} : { ssh: sshCommands }),
       ...(shell === undefined ? {} : { console: shell }),

@@ -7,6 +7,8 @@ export interface RawMemory {
   write(at: number, bytes: Uint8Array): void;
 }
 
+const ZEROS = new Uint8Array(1024 * 1024);
+
 interface Page {
   readonly bytes: Uint8Array;
   /** Read since the last SMC, so that the bytes are those of the machine. */
@@ -72,6 +74,24 @@ export class HostCopy implements PhysicalMemory {
       const count = Math.min(PAGE_SIZE - offset, length - done);
       this.#mark(this.#page(at + done), offset, offset + count);
       done += count;
+    }
+  }
+
+  zero(at: Pa, length: number): void {
+    this.#check(at, length);
+    if (at % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0) {
+      throw new RangeError(`0x${at.toString(16)} and ${length} bytes are not whole pages`);
+    }
+    for (let done = 0; done < length; done += ZEROS.length) {
+      this.#raw.write(at + done, ZEROS.subarray(0, Math.min(ZEROS.length, length - done)));
+    }
+    const [first, end] = [at / PAGE_SIZE, (at + length) / PAGE_SIZE];
+    for (const [page, number] of this.#numbers) {
+      if (number < first || number >= end) continue;
+      page.bytes.fill(0);
+      this.#dirty.delete(page);
+      page.from = 0;
+      page.to = 0;
     }
   }
 

@@ -21,6 +21,7 @@ import { freePort } from "./free-port.ts";
 import { requireImages } from "./images.ts";
 import { endedEarly, isPortInUse, type QemuExit, type QemuProcess, startQemu } from "./process.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
+import { loadState, saveState } from "./snapshot.ts";
 
 /** Longest path of a unix socket on Linux, without the final zero. */
 const SOCKET_PATH_MAX = 107;
@@ -101,6 +102,22 @@ export class QemuDriver implements PowerProtocol {
 
   async state(): Promise<"on" | "off"> {
     return this.#machine !== undefined && !this.#machine.shutDown ? "on" : "off";
+  }
+
+  /** Saves the running machine, RAM included; `loadState` goes back to it until power goes. */
+  async saveState(deadline: Deadline): Promise<void> {
+    const { qmp, dir } = this.#running();
+    await saveState(qmp, dir, deadline);
+  }
+
+  async loadState(deadline: Deadline): Promise<void> {
+    await loadState(this.#running().qmp, deadline);
+  }
+
+  #running(): Machine {
+    const machine = this.#machine;
+    if (machine !== undefined && !machine.shutDown) return machine;
+    throw new InfrastructureError(`board ${this.#options.config.name} is off`);
   }
 
   /** Ends the machine; nothing starts one any more, not even an `on` that is under way. */

@@ -69,6 +69,7 @@ export interface FakeBoardOptions {
 
 /** A scripted board whose Linux has an xtest that behaves as it is told. */
 export class FakeBoard implements LiveBoard {
+  readonly machineState = undefined;
   readonly config: BoardConfig;
   readonly versions = { optee: "4.5.0" };
   readonly timers = new FakeTimers();
