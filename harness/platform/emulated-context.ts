@@ -11,20 +11,23 @@ import type { RuleSetName, Vm } from "../mediator/index.ts";
 import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/index.ts";
 import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
-import { type EmulatedPlatform, taImages } from "./emulated.ts";
+import type { EmulatedPlatform } from "./emulated.ts";
 import type { Guest, ScenarioContext, SmcObservation } from "./scenario.ts";
+import type { ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
-/** The context of one scenario run on an emulated platform. */
-export class EmulatedContext implements ScenarioContext {
-  readonly platform: EmulatedPlatform;
+/** The context of one scenario run on a platform, the emulated one by default. */
+export class EmulatedContext<
+  P extends ScenarioPlatform = EmulatedPlatform,
+> implements ScenarioContext {
+  readonly platform: P;
   readonly seed: number;
   readonly #guests: EmulatedGuest[] = [];
   readonly #listeners: ((seen: SmcObservation) => void)[] = [];
 
-  constructor(platform: EmulatedPlatform) {
+  constructor(platform: P) {
     this.platform = platform;
-    this.seed = platform.options.seed;
+    this.seed = platform.seed;
   }
 
   get scheduler(): Scheduler {
@@ -41,8 +44,8 @@ export class EmulatedContext implements ScenarioContext {
   }
 
   guest(index = 0): Guest {
-    if (index > 0 && this.platform.options.conduit !== "vm") {
-      throw new Skipped(`conduit ${this.platform.options.conduit} has one normal world`);
+    if (index > 0 && this.platform.conduit !== "vm") {
+      throw new Skipped(`conduit ${this.platform.conduit} has one normal world`);
     }
     while (this.#guests.length <= index) {
       const number = this.#guests.length;
@@ -51,7 +54,7 @@ export class EmulatedContext implements ScenarioContext {
         name: `guest ${number}`,
         conduit,
         scheduler: this.scheduler,
-        tas: taImages(),
+        tas: this.platform.tas,
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);
@@ -103,14 +106,14 @@ export class EmulatedContext implements ScenarioContext {
 class EmulatedGuest implements Guest {
   readonly index: number;
   readonly kernel: Linux;
-  readonly #context: EmulatedContext;
+  readonly #context: EmulatedContext<ScenarioPlatform>;
   readonly vm: Vm | undefined;
   readonly #tasks: TaskGroup;
   readonly #end: (() => void) | undefined;
   #booted = false;
 
   constructor(
-    context: EmulatedContext,
+    context: EmulatedContext<ScenarioPlatform>,
     index: number,
     kernel: Linux,
     vm: Vm | undefined,

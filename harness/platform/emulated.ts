@@ -30,6 +30,7 @@ import {
 
 import type { OwnMediator, OwnTarget, SecureWorldMachine } from "./own-target.ts";
 import { MemoryPressure } from "./pressure.ts";
+import type { ScenarioPlatform } from "./scenario-platform.ts";
 import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
 
@@ -82,7 +83,7 @@ export interface NormalWorld {
 }
 
 /** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
-export class EmulatedPlatform {
+export class EmulatedPlatform implements ScenarioPlatform {
   readonly options: EmulatedOptions;
   readonly scheduler: Scheduler;
   readonly memory: SparseMemory;
@@ -191,6 +192,18 @@ export class EmulatedPlatform {
         depth -= 1;
       }
     };
+  }
+
+  get conduit(): Conduit["kind"] {
+    return this.options.conduit;
+  }
+
+  get seed(): number {
+    return this.options.seed;
+  }
+
+  get tas(): ReadonlyMap<string, Uint8Array> {
+    return taImages();
   }
 
   #pressure(): MemoryPressure | undefined {

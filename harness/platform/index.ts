@@ -1,10 +1,13 @@
 export * from "./combination.ts";
 export * from "./bench-invoke.ts";
 export * from "./bench-vms.ts";
+export { BridgedPlatform, type BridgedOptions } from "./bridged.ts";
+export { BridgedTarget, type BridgedTargetOptions } from "./bridged-target.ts";
 export * from "./emulated.ts";
 export { EmulatedContext } from "./emulated-context.ts";
 export * from "./emulated-target.ts";
 export * from "./own-target.ts";
 export * from "./reference.ts";
 export * from "./scenario.ts";
+export type { ScenarioPlatform } from "./scenario-platform.ts";
 export * from "./target.ts";

@@ -201,6 +201,7 @@ function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
       size: mebibytes(raw.free_ram?.size ?? "") * 1024 * 1024,
     },
     lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
+    ...(raw.ram_base === undefined ? {} : { ramBase: raw.ram_base }),
   };
 }
 

@@ -97,6 +97,8 @@ export interface BridgeConfig {
   readonly freeRam: { readonly base: number; readonly size: number };
   /** Longest line that the boot loader takes, in characters. */
   readonly lineLimit: number;
+  /** QEMU: the physical address of the first byte of RAM. */
+  readonly ramBase?: number;
 }
 
 export interface BoardConfig {

@@ -71,6 +71,7 @@ export type RawBoard = Optional<{
   bridge: Optional<{
     free_ram: Optional<{ base: number; size: string }>;
     line_limit: number;
+    ram_base: number;
   }>;
 }>;
 

@@ -1,0 +1,206 @@
+import { Worker } from "node:worker_threads";
+import {
+  Deadline,
+  InfrastructureError,
+  InternalError,
+  TargetCrashError,
+  UsageError,
+} from "../base/index.ts";
+import type { BoardConfig, LiveBoard } from "../board/index.ts";
+import {
+  assemble,
+  loaderConsoleOf,
+  LoaderPrompt,
+  RamWindow,
+  startResident,
+} from "../bridge/index.ts";
+import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worker.ts";
+import { type Combination, combinationName, combinationsOf } from "./combination.ts";
+import { loadScenario } from "./reference.ts";
+import type { Scenario } from "./scenario.ts";
+import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
+
+export interface BridgedTargetOptions {
+  /** Opened with `sharedRam`, which is `ramFile`. The target boots it; its owner closes it. */
+  readonly board: LiveBoard;
+  readonly ramFile: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly abort: AbortSignal;
+  /** The real `.ta` files, by UUID. */
+  readonly tas: ReadonlyMap<string, Uint8Array>;
+  readonly seed?: number;
+  /** The package that holds `dist/suites`; this one when left out. */
+  readonly root?: string;
+  /** Milliseconds for one SMC, and for one scenario. */
+  readonly smcMs?: number;
+  readonly scenarioMs?: number;
+}
+
+const BOOT_MS = 300_000;
+const SMC_MS = 20_000;
+const SCENARIO_MS = 120_000;
+const LOAD_MS = 30_000;
+const MIB = 1024 * 1024;
+
+/**
+ * A real secure world as a target, on a QEMU board whose RAM is a file: scenarios run in a worker, with
+ * the model of the normal world and the mediator in front of the machine. Each finds the machine as
+ * it was when it came up.
+ */
+export class BridgedTarget implements Target {
+  readonly board: BoardConfig;
+  readonly #options: BridgedTargetOptions;
+  #worker: Worker | undefined;
+  #nextId = 1;
+  #used = false;
+
+  constructor(options: BridgedTargetOptions) {
+    this.board = options.board.config;
+    this.#options = options;
+  }
+
+  async run(reference: string, args: Data, on?: Combination): Promise<Data> {
+    const scenario = await loadScenario(reference, this.#options.root);
+    const combination = on ?? this.#firstOf(scenario);
+    this.#mustAdmit(scenario, reference, combination);
+    const worker = await this.#fresh();
+    const outcome = await this.#order(worker, reference, args, combination);
+    if (outcome.how === "done") return outcome.data;
+    if (outcome.how === "skip") throw new Skipped(outcome.reason);
+    await this.#drop();
+    if (outcome.how === "error") throw new Error(outcome.message);
+    throw new TargetCrashError(outcome.message, {
+      ...(outcome.seen === undefined ? {} : { seen: outcome.seen }),
+      where: `board ${this.board.name}`,
+    });
+  }
+
+  async xtest(id: string): Promise<XtestOutcome> {
+    return { id, title: id, status: "skip", reason: "xtest needs the board's Linux" };
+  }
+
+  async close(): Promise<void> {
+    await this.#drop();
+  }
+
+  #firstOf(scenario: Scenario): Combination {
+    const first = combinationsOf(scenario).find(({ conduit }) =>
+      this.board.conduits.includes(conduit),
+    );
+    if (first !== undefined) return first;
+    throw this.#lacks(scenario);
+  }
+
+  #mustAdmit(scenario: Scenario, reference: string, on: Combination): void {
+    const listed = combinationsOf(scenario).map(combinationName);
+    if (!listed.includes(combinationName(on))) {
+      throw new UsageError(`scenario ${reference} is not made for ${combinationName(on)}`, {
+        expected: listed.join(" or "),
+      });
+    }
+    if (!this.board.conduits.includes(on.conduit)) throw this.#lacks(scenario);
+  }
+
+  #lacks(scenario: Scenario): Skipped {
+    const { name, conduits } = this.board;
+    return new Skipped(
+      `needs conduit ${scenario.conduits.join(" or ")}, board ${name} has ${conduits.join(", ") || "none"}`,
+    );
+  }
+
+  /** The machine as it was when it came up, with a worker at it. */
+  async #fresh(): Promise<Worker> {
+    const { board, abort } = this.#options;
+    const known = this.#worker;
+    if (known === undefined) {
+      this.#worker = await this.#start();
+      this.#used = true;
+      return this.#worker;
+    }
+    if (this.#used) {
+      await this.#state().load(Deadline.after(LOAD_MS, "restoring the machine", { abort }));
+    }
+    this.#used = true;
+    if (board.state === "broken") throw new InternalError("a broken board was restored");
+    return known;
+  }
+
+  #state(): NonNullable<LiveBoard["machineState"]> {
+    const { machineState, config } = this.#options.board;
+    if (machineState !== undefined) return machineState;
+    throw new InfrastructureError(`board ${config.name} cannot go back to an earlier state`);
+  }
+
+  async #start(): Promise<Worker> {
+    const { board, env, abort, ramFile, tas, root, seed = 1, smcMs = SMC_MS } = this.#options;
+    const { bridge, boot, name, file } = this.board;
+    if (bridge?.ramBase === undefined || boot === undefined) {
+      throw new Skipped(`board ${name} does not say where its RAM begins (bridge.ram_base)`);
+    }
+    const deadline = Deadline.after(BOOT_MS, `bringing up ${name}`, { abort });
+    if (board.state === "broken") await board.recover(deadline);
+    await board.transition("bootloader", deadline);
+    const prompt = new LoaderPrompt(loaderConsoleOf(board), {
+      prompt: new RegExp(boot.bootloader.prompt),
+    });
+    try {
+      const window = new RamWindow(bridge.freeRam, file);
+      const program = await assemble("mailbox", env);
+      const place = { file: ramFile, base: bridge.ramBase, window, program, smcMs };
+      const resident = await startResident(prompt, place, deadline);
+      await this.#state().save(deadline);
+      const ram = { base: bridge.freeRam.base + MIB, size: bridge.freeRam.size - MIB };
+      const setup: BridgedSetup = { resident, ram, seed, tas, root };
+      return new Worker(new URL("./bridged-worker.js", import.meta.url), { workerData: setup });
+    } finally {
+      prompt.close();
+    }
+  }
+
+  async #order(
+    worker: Worker,
+    reference: string,
+    args: Data,
+    on: Combination,
+  ): Promise<BridgedOutcome> {
+    const { abort, board, scenarioMs = SCENARIO_MS } = this.#options;
+    const id = this.#nextId;
+    this.#nextId += 1;
+    const order: BridgedOrder = { id, reference, args, on };
+    let stop = (): void => {};
+    const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
+      const onMessage = (message: BridgedOutcome): void => {
+        if (message.id === id) resolve(message);
+      };
+      const lost = board.onIncident(({ what, line }) => {
+        resolve({ id, how: "crash", message: `the board was lost: ${what}`, seen: line });
+      });
+      worker.on("message", onMessage);
+      worker.once("error", reject);
+      stop = () => {
+        lost();
+        worker.off("message", onMessage);
+        worker.off("error", reject);
+      };
+    });
+    worker.postMessage(order);
+    try {
+      return await Deadline.after(scenarioMs, `scenario ${reference}`, { abort }).race(outcome);
+    } catch (error) {
+      await this.#drop();
+      throw error;
+    } finally {
+      stop();
+    }
+  }
+
+  /** The machine is in no known state: the next scenario boots it. */
+  async #drop(): Promise<void> {
+    const worker = this.#worker;
+    this.#worker = undefined;
+    if (worker === undefined) return;
+    await worker.terminate();
+    const deadline = Deadline.after(LOAD_MS, `switching ${this.board.name} off`);
+    await this.#options.board.recover(deadline);
+  }
+}

@@ -1,0 +1,73 @@
+import { parentPort, workerData } from "node:worker_threads";
+import {
+  createBridgedPort,
+  type FreeRam,
+  type Resident,
+  SharedRamMachine,
+} from "../bridge/index.ts";
+import { LockstepError, messageOf } from "../base/index.ts";
+import { BridgedPlatform } from "./bridged.ts";
+import type { Combination } from "./combination.ts";
+import { EmulatedContext } from "./emulated-context.ts";
+import { loadScenario } from "./reference.ts";
+import { type Data, Skipped } from "./target.ts";
+
+/** What the worker is started with. */
+export interface BridgedSetup {
+  readonly resident: Resident;
+  /** RAM for the model, behind the resident program's own. */
+  readonly ram: FreeRam;
+  readonly seed: number;
+  readonly tas: ReadonlyMap<string, Uint8Array>;
+  readonly root: string | undefined;
+}
+
+export interface BridgedOrder {
+  readonly id: number;
+  readonly reference: string;
+  readonly args: Data;
+  readonly on: Combination;
+}
+
+/** How a scenario ended; `crash` is the target's, `error` the scenario's own or ours. */
+export type BridgedOutcome = { readonly id: number } & (
+  | { readonly how: "done"; readonly data: Data }
+  | { readonly how: "skip"; readonly reason: string }
+  | { readonly how: "crash" | "error"; readonly message: string; readonly seen?: string }
+);
+
+// The model of a bridged machine: everything in here is synchronous, while the main thread drains the
+// board's consoles.
+const { resident, ram, seed, tas, root } = workerData as BridgedSetup;
+
+async function execute({ id, reference, args, on }: BridgedOrder): Promise<BridgedOutcome> {
+  const machine = new SharedRamMachine(resident);
+  try {
+    const scenario = await loadScenario(reference, root);
+    const platform = new BridgedPlatform({
+      conduit: on.conduit,
+      seed,
+      ...(on.rules === undefined ? {} : { rules: on.rules }),
+      port: createBridgedPort(machine, ram),
+      ram,
+      tas,
+    });
+    return { id, how: "done", data: await scenario.run(new EmulatedContext(platform), args) };
+  } catch (error) {
+    if (error instanceof Skipped) return { id, how: "skip", reason: error.reason };
+    const crash = error instanceof LockstepError && error.exitCode === 5;
+    const seen = error instanceof LockstepError ? error.seen : undefined;
+    return {
+      id,
+      how: crash ? "crash" : "error",
+      message: messageOf(error),
+      ...(seen === undefined ? {} : { seen }),
+    };
+  } finally {
+    machine.close();
+  }
+}
+
+parentPort?.on("message", (order: BridgedOrder) => {
+  void execute(order).then((outcome) => parentPort?.postMessage(outcome));
+});

@@ -1,0 +1,86 @@
+import type { FreeRam } from "../bridge/index.ts";
+import {
+  type Conduit,
+  createDirectConduit,
+  type PlatformPort,
+  type Registers,
+  Scheduler,
+  type Window,
+} from "../machine/index.ts";
+import {
+  createHwdomConduit,
+  createMediator,
+  type Mediator,
+  type RuleSetName,
+  type Vm,
+} from "../mediator/index.ts";
+import type { ScenarioPlatform } from "./scenario-platform.ts";
+import { Skipped } from "./target.ts";
+
+const MIB = 1024 * 1024;
+/** RAM of each VM, in the VM's own addresses, as on the emulated platform. */
+const VM_RAM: Window = { base: 0x4000_0000, size: 16 * MIB };
+
+export interface BridgedOptions {
+  readonly conduit: Conduit["kind"];
+  readonly seed: number;
+  readonly rules?: RuleSetName;
+  /** The machine, whose RAM of its own is `ram`: whole pages, 64 MiB or more. */
+  readonly port: PlatformPort;
+  readonly ram: FreeRam;
+  readonly tas: ReadonlyMap<string, Uint8Array>;
+}
+
+/** A real secure world with our conduits in front of it. */
+export class BridgedPlatform implements ScenarioPlatform {
+  readonly conduit: Conduit["kind"];
+  readonly seed: number;
+  readonly scheduler: Scheduler;
+  readonly mediator: Mediator | undefined;
+  readonly pressure = undefined;
+  readonly tas: ReadonlyMap<string, Uint8Array>;
+  onPort: ScenarioPlatform["onPort"];
+  readonly #port: PlatformPort;
+  readonly #driverRam: Window;
+
+  constructor(options: BridgedOptions) {
+    this.conduit = options.conduit;
+    this.seed = options.seed;
+    this.tas = options.tas;
+    this.scheduler = new Scheduler(options.seed);
+    const { base, size } = options.ram;
+    this.#driverRam = { base, size: 16 * MIB };
+    this.#port = {
+      ...options.port,
+      smc: (registers: Registers) => {
+        this.onPort?.("enter", registers);
+        options.port.smc(registers);
+        this.onPort?.("leave", registers);
+      },
+    };
+    this.mediator =
+      options.conduit === "vm"
+        ? createMediator(this.#port, {
+            rules: options.rules ?? "strict",
+            heap: { base: base + 16 * MIB, size: 16 * MIB },
+            guests: [{ base: base + 32 * MIB, size: size - 32 * MIB }],
+            scatter: options.seed,
+            now: () => this.scheduler.nowMs,
+          })
+        : undefined;
+  }
+
+  addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined } {
+    if (this.mediator !== undefined) {
+      const made = this.mediator.createVm({ ram: VM_RAM });
+      if (made.ok) return { conduit: made.value.conduit, vm: made.value };
+      throw new Skipped(`no room for another VM: ${made.error}, ${made.reason}`);
+    }
+    const ram = this.#driverRam;
+    const conduit =
+      this.conduit === "hwdom"
+        ? createHwdomConduit(this.#port, { ram })
+        : createDirectConduit(this.#port, ram);
+    return { conduit, vm: undefined };
+  }
+}
