@@ -167,22 +167,22 @@ export class BridgedTarget implements Target {
     const id = this.#nextId;
     this.#nextId += 1;
     const order: BridgedOrder = { id, reference, args, on };
-    let stop = (): void => {};
+    const stops: (() => void)[] = [];
     const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
       const onMessage = (message: BridgedOutcome): void => {
         if (message.id === id) resolve(message);
       };
-      const lost = board.onIncident(({ what, line }) => {
-        resolve({ id, how: "crash", message: `the board was lost: ${what}`, seen: line });
-      });
       worker.on("message", onMessage);
       worker.once("error", reject);
-      stop = () => {
-        lost();
-        worker.off("message", onMessage);
-        worker.off("error", reject);
-      };
+      stops.push(
+        board.onIncident(({ what, line }) => {
+          resolve({ id, how: "crash", message: `the board was lost: ${what}`, seen: line });
+        }),
+        () => worker.off("message", onMessage),
+        () => worker.off("error", reject),
+      );
     });
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     worker.postMessage(order);
     try {
       return await Deadline.after(scenarioMs, `scenario ${reference}`, { abort }).race(outcome);
@@ -190,7 +190,7 @@ export class BridgedTarget implements Target {
       await this.#drop();
       throw error;
     } finally {
-      stop();
+      for (const stop of stops) stop();
     }
   }
 

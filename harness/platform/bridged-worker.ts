@@ -69,5 +69,8 @@ async function execute({ id, reference, args, on }: BridgedOrder): Promise<Bridg
 }
 
 parentPort?.on("message", (order: BridgedOrder) => {
-  void execute(order).then((outcome) => parentPort?.postMessage(outcome));
+  void execute(order).then((outcome) => {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    parentPort?.postMessage(outcome);
+  });
 });
