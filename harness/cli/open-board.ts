@@ -26,6 +26,8 @@ export interface OpenBoardForCliOptions {
   readonly onExit?: BoardConfig["onExit"];
   /** A folder for QEMU's own console logs. */
   readonly qemuLogs?: string;
+  /** A file that becomes the RAM of a QEMU board. */
+  readonly sharedRam?: string;
 }
 
 /** A board that this process owns: locked, its files resolved, its consoles about to be drained. */
@@ -78,6 +80,7 @@ export async function openBoardForCli(
         abort: context.abort,
         ...(prepared !== undefined && { prepared }),
         ...(options.qemuLogs !== undefined && { qemuLogs: options.qemuLogs }),
+        ...(options.sharedRam !== undefined && { sharedRam: options.sharedRam }),
       },
     );
     return {

@@ -1,5 +1,6 @@
 export { prepareImage } from "./prepare.ts";
 export { findPrepared } from "./find.ts";
+export { imageTas } from "./tas.ts";
 export type {
   ImageManifest,
   PackageRecord,

@@ -41,6 +41,7 @@ const SMC_MS = 20_000;
 const SCENARIO_MS = 120_000;
 const LOAD_MS = 30_000;
 const MIB = 1024 * 1024;
+const MAX_FAILED_BOOTS = 2;
 
 /**
  * A real secure world as a target, on a QEMU board whose RAM is a file: scenarios run in a worker, with
@@ -53,6 +54,9 @@ export class BridgedTarget implements Target {
   #worker: Worker | undefined;
   #nextId = 1;
   #used = false;
+  /** Boots in a row that failed, and why the last did. */
+  #failed = 0;
+  #cause: unknown;
 
   constructor(options: BridgedTargetOptions) {
     this.board = options.board.config;
@@ -113,7 +117,16 @@ export class BridgedTarget implements Target {
     const { board, abort } = this.#options;
     const known = this.#worker;
     if (known === undefined) {
-      this.#worker = await this.#start();
+      // A board that does not come up must not cost its whole deadline for every scenario.
+      if (this.#failed >= MAX_FAILED_BOOTS) throw this.#cause;
+      try {
+        this.#worker = await this.#start();
+      } catch (error) {
+        this.#failed += 1;
+        this.#cause = error;
+        throw error;
+      }
+      this.#failed = 0;
       this.#used = true;
       return this.#worker;
     }

@@ -271,7 +271,12 @@ function convertBoot(raw: RawBoard, blame: Blame): BootConfig {
   };
 }
 
-function convertXtest(raw: RawBoard, ssh: SshConfig | undefined, blame: Blame): XtestConfig {
+function convertXtest(
+  raw: RawBoard,
+  ssh: SshConfig | undefined,
+  blame: Blame,
+): XtestConfig | undefined {
+  if (raw.xtest === "none") return undefined;
   const xtest = raw.xtest ?? {};
   const over = xtest.over ?? (ssh === undefined ? "console" : "ssh");
   if (over === "ssh" && ssh === undefined) {

@@ -121,6 +121,7 @@ export interface BoardConfig {
   readonly image?: string;
   readonly images: ImageFiles;
   readonly boot?: BootConfig;
+  /** Undefined where xtest cannot run on the board. */
   readonly xtest?: XtestConfig;
   readonly bridge?: BridgeConfig;
   /** Milliseconds between typed characters on the primary console. */

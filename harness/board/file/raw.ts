@@ -19,6 +19,15 @@ export type RawSsh = Optional<{
   host_key: string;
 }>;
 
+export type RawXtest = Optional<{
+  over: "ssh" | "console";
+  level: number;
+  suites: readonly string[];
+  exclude: readonly string[];
+  case_timeout: string;
+  silence_timeout: string;
+}>;
+
 export type RawBoard = Optional<{
   type: string;
   platform: "emulated" | "qemu" | "hardware";
@@ -60,14 +69,7 @@ export type RawBoard = Optional<{
     }>;
     tee_ready: Optional<{ command: string; timeout: string }>;
   }>;
-  xtest: Optional<{
-    over: "ssh" | "console";
-    level: number;
-    suites: readonly string[];
-    exclude: readonly string[];
-    case_timeout: string;
-    silence_timeout: string;
-  }>;
+  xtest: RawXtest | "none";
   bridge: Optional<{
     free_ram: Optional<{ base: number; size: string }>;
     line_limit: number;

@@ -12,6 +12,7 @@ import type { CaseResult, SuiteSetup } from "../../run/index.ts";
 import { type ExpectedList, runXtest } from "../../xtest/index.ts";
 import { bootDeadline, type OpenedBoard, openBoardForCli } from "../open-board.ts";
 import { BoardTarget } from "./board-target.ts";
+import { isBridged, runBridged } from "./bridged-run.ts";
 import { boardFacts, wholeImage } from "./facts.ts";
 import { listedCombinations } from "./combinations.ts";
 import { observerFor } from "./observer.ts";
@@ -30,9 +31,10 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
   if (problem !== undefined) throw boardFileError(problem, more.length);
   const whole = wholeImage(config, prepared);
   const { list: expected, exact } = await expectedOn(whole);
-  const { run: wanted, excluded } = session.plan.suites.includes(XTEST)
-    ? wantedCases(expected, config, session.plan.filter)
-    : { run: [], excluded: [] };
+  const { run: wanted, excluded } =
+    session.plan.suites.includes(XTEST) && config.xtest !== undefined
+      ? wantedCases(expected, config, session.plan.filter)
+      : { run: [], excluded: [] };
   const setup: SuiteSetup = {
     board: { name: config.name, type: config.type, platform: config.platform },
     filter: session.plan.filter,
@@ -56,9 +58,15 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
       reason: "excluded by the board file",
     });
   }
+  const bridged = isBridged(config);
+  const suites = session.plan.suites.filter((suite) => !bridged || suite === XTEST);
+  if (bridged) {
+    const scenarios = session.plan.suites.filter((suite) => suite !== XTEST);
+    if (scenarios.length > 0) await runBridged(config, session, setup, scenarios, prepared);
+  }
   if (wanted.length === 0) {
     // Only scenarios: what they need of this board is known without switching it on.
-    await runOn(config, session, setup, undefined, expected);
+    if (!bridged) await runOn(config, session, setup, suites, undefined, expected);
     return;
   }
   let opened: OpenedBoard | undefined;
@@ -69,7 +77,7 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     await boot(opened, session);
     session.recordFacts(await boardFacts(config, opened.board, prepared));
     // Debian's OP-TEE prints "Unknown_4.5"; the image's manifest knows better.
-    await runOn(config, session, setup, opened, expected, whole?.packages[OPTEE_PACKAGE]);
+    await runOn(config, session, setup, suites, opened, expected, whole?.packages[OPTEE_PACKAGE]);
   } catch (error) {
     if (!session.abort.aborted) missAll(config, session, setup, error);
     throw error;
@@ -116,6 +124,7 @@ async function runOn(
   config: BoardConfig,
   session: RunSession,
   setup: SuiteSetup,
+  selected: readonly string[],
   opened: OpenedBoard | undefined,
   expected: ExpectedList,
   optee?: string,
@@ -150,7 +159,7 @@ async function runOn(
   try {
     await runSuites({
       setup,
-      suites: session.plan.suites,
+      suites: selected,
       target,
       targetRecordsXtest: true,
       sink: session.writer,

@@ -55,8 +55,9 @@ export class BoardTarget implements Target {
     if (conduit !== undefined) {
       throw new BoardFileError(`board ${this.board.name} declares the conduit ${conduit}`, {
         where: this.board.file,
-        expected: "no conduits: a real secure world is reached through its Linux only",
-        next: "Remove `conduits` from the board file.",
+        expected:
+          "a QEMU board with `bridge.ram_base`: conduits end at a machine whose RAM is a file",
+        next: "Add the bridge section, or remove `conduits` from the board file.",
       });
     }
     const needs = conduits.join(" or ");

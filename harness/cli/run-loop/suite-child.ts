@@ -1,8 +1,10 @@
 import { execaNode } from "execa";
 import path from "node:path";
 import {
+  EXIT,
   InternalError,
   InterruptedError,
+  LockstepError,
   messageOf,
   packageRoot,
   type Progress,
@@ -170,7 +172,23 @@ class SuiteChild {
     const known = this.#clauses.get(caseId) ?? new Set<string>();
     this.#clauses.set(caseId, known);
     for (const clause of await this.#o.clausesOf(reference)) known.add(clause);
-    return await this.#o.target.run(reference, args as Data, on as Combination | undefined);
+    try {
+      return await this.#o.target.run(reference, args as Data, on as Combination | undefined);
+    } catch (error) {
+      if (error instanceof LockstepError) this.#blame.set(caseId, error);
+      throw error;
+    }
+  }
+
+  /** What the target itself said of a case that did not pass: it knows a crash from a failure. */
+  readonly #blame = new Map<string, LockstepError>();
+
+  #verdict({ caseId, status }: SuiteCaseEnd): Pick<CaseResult, "status" | "infrastructure"> {
+    const code = status === "fail" || status === "error" ? this.#blame.get(caseId)?.exitCode : 0;
+    if (code === EXIT.crashed) return { status: "crash" };
+    if (code === EXIT.timeout) return { status: "timeout" };
+    if (code === EXIT.infrastructure) return { status: "error", infrastructure: true };
+    return { status };
   }
 
   readonly #outcomes = new Map<string, XtestOutcome>();
@@ -236,7 +254,7 @@ class SuiteChild {
       suite: end.suite,
       id: end.caseId,
       title: end.title,
-      status: outcome?.status ?? end.status,
+      ...(outcome === undefined ? this.#verdict(end) : { status: outcome.status }),
       ...(end.reason === undefined ? {} : { reason: outcome?.reason ?? end.reason }),
       ...(outcome?.where === undefined ? {} : { where: outcome.where }),
       ...(outcome?.subcases === undefined ? {} : { subcases: outcome.subcases }),

@@ -1,0 +1,81 @@
+import { access, constants, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { BoardConfig } from "../../board/index.ts";
+import { imageTas, type PreparedImage } from "../../images/index.ts";
+import { BridgedTarget, loadScenario } from "../../platform/index.ts";
+import type { SuiteSetup } from "../../run/index.ts";
+import { openBoardForCli } from "../open-board.ts";
+import { boardFacts } from "./facts.ts";
+import { observerFor } from "./observer.ts";
+import type { RunSession } from "./session.ts";
+import { runSuites } from "./suite-child.ts";
+
+/** A memory file system, where the RAM of a machine costs no disk. */
+const SHARED_MEMORY = "/dev/shm";
+
+/** Whether scenarios can run on a board: their conduits end at its secure world, through its RAM. */
+export function isBridged({ conduits, bridge, platform }: BoardConfig): boolean {
+  return platform === "qemu" && conduits.length > 0 && bridge?.ramBase !== undefined;
+}
+
+/**
+ * Runs the scenarios of `suites` on a board that stands at its boot loader, with the model of the
+ * normal world and the mediator in front of its real secure world.
+ */
+export async function runBridged(
+  config: BoardConfig,
+  session: RunSession,
+  setup: SuiteSetup,
+  suites: readonly string[],
+  prepared: PreparedImage | undefined,
+): Promise<void> {
+  const { context, writer, abort } = session;
+  const dir = await mkdtemp(path.join(await ramFolder(), "lockstep-ram-"));
+  const ramFile = path.join(dir, "ram");
+  try {
+    const opened = await openBoardForCli(config, context, {
+      observer: observerFor(config.name, writer),
+      sharedRam: ramFile,
+    });
+    const target = new BridgedTarget({
+      board: opened.board,
+      ramFile,
+      env: context.env,
+      abort,
+      tas: prepared === undefined ? new Map() : await imageTas(prepared),
+      seed: session.seed,
+    });
+    const stage = context.progress.stage(`suites on ${config.name}`);
+    try {
+      const cases = await runSuites({
+        setup: { ...setup, xtest: [] },
+        suites,
+        target,
+        targetRecordsXtest: true,
+        sink: writer,
+        offsets: () => opened.board.offsets(),
+        clausesOf: async (reference) => (await loadScenario(reference)).clauses,
+        progress: context.progress,
+        abort,
+      });
+      stage.done(`${cases} cases`);
+    } catch (error) {
+      stage.failed();
+      throw error;
+    } finally {
+      await target.close();
+      session.recordFacts(await boardFacts(config, opened.board, prepared));
+      await opened.close();
+    }
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+async function ramFolder(): Promise<string> {
+  return await access(SHARED_MEMORY, constants.W_OK).then(
+    () => SHARED_MEMORY,
+    () => tmpdir(),
+  );
+}
