@@ -2,13 +2,19 @@ import type { Task } from "../../harness/machine/index.ts";
 import { TEEC_PARAM, type TeecContext, TeecParam } from "../../harness/normal-world/index.ts";
 import type { Data, Scenario } from "../../harness/platform/index.ts";
 import { buffer, openSession } from "../support/client.ts";
-import { CRYPT, INVOKE_TESTS, SIMS } from "../support/tas.ts";
+import { CRYPT, INVOKE_TESTS, OS_TEST, SIMS } from "../support/tas.ts";
 
-/** Opens, invokes and closes many times; gives session ids and whether every answer was right. */
+/**
+ * Opens, invokes, waits and closes many times; gives session ids and whether every answer was right.
+ * While the TA waits, its call is suspended in an RPC and others run.
+ */
 function* work(tee: TeecContext, salt: number): Task<{ ids: number[]; right: boolean }> {
   const ids: number[] = [];
   let right = true;
+  const waiting = yield* openSession(tee, OS_TEST.uuid);
   for (let turn = 0; turn < 20; turn += 1) {
+    const pause = TeecParam.value(TEEC_PARAM.VALUE_INPUT, 1);
+    right &&= (yield* tee.invokeCommand(waiting, OS_TEST.WAIT, [pause])).result === 0;
     const session = yield* openSession(tee, INVOKE_TESTS.uuid);
     ids.push(session.id);
     const value = TeecParam.value(TEEC_PARAM.VALUE_INOUT, turn, salt);
@@ -22,6 +28,7 @@ function* work(tee: TeecContext, salt: number): Task<{ ids: number[]; right: boo
     tee.process.memory.unmap(memory);
     yield* tee.closeSession(session);
   }
+  yield* tee.closeSession(waiting);
   return { ids, right };
 }
 

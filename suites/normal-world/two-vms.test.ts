@@ -12,7 +12,7 @@ test("two VMs work at the same time, each with its own sessions and client id", 
   for (const { ids, right } of results) {
     expect(right).toBe(true);
     // The partition of each VM counts its own sessions.
-    expect(new Set(ids)).toEqual(new Set([1]));
+    expect(new Set(ids)).toEqual(new Set([2]));
   }
   expect(clientIds).toHaveLength(2);
   // One VM after the other would be a single switch; how many there are depends on the seed.

@@ -9,6 +9,9 @@ export const INVOKE_TESTS = {
   DT_DRIVER_TESTS: 11,
 } as const;
 
+/** Tells the Linux driver for which TAs it should make devices. */
+export const DEVICES = { uuid: "7011a688-ddde-4053-a5a9-7b3c4ddf13b8", GET_DEVICES: 0 } as const;
+
 export const CRYPT = {
   uuid: "cb3e5ba0-adf1-11e0-998b-0002a5d5c51b",
   SHA256: 2,

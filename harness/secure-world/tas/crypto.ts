@@ -11,6 +11,8 @@ const AES_KEY = Uint8Array.from({ length: 32 }, (_, index) => index);
 export function digest(algorithm: "sha224" | "sha256", params: TaParams): number {
   if (typesOf(params) !== IN_OUT) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   const hash = createHash(algorithm).update(params[0].read()).digest();
+  // The real one does not say how much it needs.
+  if (params[1].size < hash.length) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   return give(params, hash);
 }
 

@@ -37,7 +37,8 @@ function invoke(tee: TeeApi, command: number, params: TaParams): EntryResult {
   tee.maskCancellation(false);
   switch (command) {
     case OS_TEST_CMD.INIT:
-      return OK;
+      // Asks for the TA's persistent time, which nobody has set.
+      return TEEC.TEEC_ERROR_TIME_NOT_SET;
     case OS_TEST_CMD.PANIC:
       return tee.panic(0xdead_beef);
     case OS_TEST_CMD.CLIENT:
