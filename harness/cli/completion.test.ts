@@ -73,8 +73,13 @@ describe("bash", () => {
   });
 
   test("board names, those of the working folder included", async () => {
-    expect(await bash("lockstep boards show ")).toEqual(["emulated", "qemu-virt", "shelf-3"]);
-    expect(await bash("lockstep boards show q")).toEqual(["qemu-virt"]);
+    expect(await bash("lockstep boards show ")).toEqual([
+      "emulated",
+      "qemu-virt",
+      "qemu-virt-hyp",
+      "shelf-3",
+    ]);
+    expect(await bash("lockstep boards show q")).toEqual(["qemu-virt", "qemu-virt-hyp"]);
   });
 
   test("choices of an argument", async () => {
@@ -121,6 +126,7 @@ describe("zsh", () => {
     expect(await offer(["lockstep", "boards", "show", ""])).toEqual([
       "emulated",
       "qemu-virt",
+      "qemu-virt-hyp",
       "shelf-3",
     ]);
     expect(await offer(["lockstep", "boards", "new", "--"])).toContain("--type");

@@ -154,6 +154,7 @@ describe("finding", () => {
       "emulated",
       "extra",
       "qemu-virt",
+      "qemu-virt-hyp",
     ]);
   });
 
@@ -167,7 +168,7 @@ describe("finding", () => {
     const error: unknown = await load("qemu-vrit").catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(UsageError);
     expect(describeError(error)).toMatch(
-      /did you mean "qemu-virt"\? Known boards: emulated, qemu-virt/,
+      /did you mean "qemu-virt"\? Known boards: emulated, qemu-virt, qemu-virt-hyp/,
     );
   });
 

@@ -20,6 +20,16 @@ test("the machine starts paused with the settings of the board file", () => {
   expect(values(args, "-qmp")).toEqual(["unix:/run/q/qmp"]);
 });
 
+test("RAM is a shared file where one is named", () => {
+  const args = qemuArguments(qemuConfig(), {}, { ...PLAN, sharedRam: "/dev/shm/a,b" });
+  expect(values(args, "-machine")).toEqual([
+    "virt,secure=on,gic-version=3,memory-backend=lockstep-ram",
+  ]);
+  expect(values(args, "-object")).toEqual([
+    "memory-backend-file,id=lockstep-ram,size=64M,mem-path=/dev/shm/a,,b,share=on",
+  ]);
+});
+
 test("each console is a pty at its serial port, and ports between are empty", () => {
   const config = qemuConfig({
     consoles: [{ name: "secure", primary: true, port: { qemuSerial: 1 } }],

@@ -26,9 +26,10 @@ test("the list shows every board, and a broken one with the place of its first m
   const { code, stdout } = await lockstep(["boards"], { cwd });
   expect(code).toBe(0);
   expect(stdout.toString().split("\n")).toEqual([
-    expect.stringMatching(/^broken {5}broken {4}boards\/broken\.yaml:3:1: unknown key `foo`$/),
-    expect.stringMatching(/^emulated {3}emulated {2}OP-TEE, /),
-    expect.stringMatching(/^qemu-virt {2}qemu {6}TF-A, OP-TEE/),
+    expect.stringMatching(/^broken {9}broken {4}boards\/broken\.yaml:3:1: unknown key `foo`$/),
+    expect.stringMatching(/^emulated {7}emulated {2}OP-TEE, /),
+    expect.stringMatching(/^qemu-virt {6}qemu {6}TF-A, OP-TEE/),
+    expect.stringMatching(/^qemu-virt-hyp {2}qemu {6}virtualized OP-TEE/),
     "",
   ]);
 });
@@ -39,9 +40,10 @@ test("--json and --names are for scripts", async () => {
   expect(rows.map(({ name, platform }) => [name, platform])).toEqual([
     ["emulated", "emulated"],
     ["qemu-virt", "qemu"],
+    ["qemu-virt-hyp", "qemu"],
   ]);
   const names = await lockstep(["boards", "list", "--names"], { cwd });
-  expect(names.stdout.toString()).toBe("emulated\nqemu-virt\n");
+  expect(names.stdout.toString()).toBe("emulated\nqemu-virt\nqemu-virt-hyp\n");
 });
 
 test("a board is shown with its type merged in, as YAML and as JSON", async () => {
