@@ -12,9 +12,8 @@ import {
   createMediator,
   type Mediator,
   type RuleSetName,
-  type Vm,
 } from "../mediator/index.ts";
-import type { ScenarioPlatform } from "./scenario-platform.ts";
+import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
 const MIB = 1024 * 1024;
@@ -34,6 +33,7 @@ export interface BridgedOptions {
 /** A real secure world with our conduits in front of it. */
 export class BridgedPlatform implements ScenarioPlatform {
   readonly conduit: Conduit["kind"];
+  readonly rules: RuleSetName;
   readonly seed: number;
   readonly scheduler: Scheduler;
   readonly mediator: Mediator | undefined;
@@ -45,6 +45,7 @@ export class BridgedPlatform implements ScenarioPlatform {
 
   constructor(options: BridgedOptions) {
     this.conduit = options.conduit;
+    this.rules = options.rules ?? "strict";
     this.seed = options.seed;
     this.tas = options.tas;
     this.scheduler = new Scheduler(options.seed);
@@ -61,7 +62,7 @@ export class BridgedPlatform implements ScenarioPlatform {
     this.mediator =
       options.conduit === "vm"
         ? createMediator(this.#port, {
-            rules: options.rules ?? "strict",
+            rules: this.rules,
             heap: { base: base + 16 * MIB, size: 16 * MIB },
             guests: [{ base: base + 32 * MIB, size: size - 32 * MIB }],
             scatter: options.seed,
@@ -70,10 +71,13 @@ export class BridgedPlatform implements ScenarioPlatform {
         : undefined;
   }
 
-  addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined } {
+  addGuest(): NormalWorld {
     if (this.mediator !== undefined) {
       const made = this.mediator.createVm({ ram: VM_RAM });
-      if (made.ok) return { conduit: made.value.conduit, vm: made.value };
+      if (made.ok) {
+        const vm = made.value;
+        return { conduit: vm.conduit, vm, destroy: () => vm.destroy() };
+      }
       throw new Skipped(`no room for another VM: ${made.error}, ${made.reason}`);
     }
     const ram = this.#driverRam;
@@ -81,6 +85,6 @@ export class BridgedPlatform implements ScenarioPlatform {
       this.conduit === "hwdom"
         ? createHwdomConduit(this.#port, { ram })
         : createDirectConduit(this.#port, ram);
-    return { conduit, vm: undefined };
+    return { conduit, vm: undefined, destroy: undefined };
   }
 }

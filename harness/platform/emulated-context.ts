@@ -39,7 +39,7 @@ export class EmulatedContext<
   }
 
   get rules(): RuleSetName | undefined {
-    const { conduit, rules = "strict" } = this.platform.options;
+    const { conduit, rules } = this.platform;
     return conduit === "vm" ? rules : undefined;
   }
 

@@ -16,7 +16,6 @@ import {
   createMediator,
   type Mediator,
   type RuleSetName,
-  type Vm,
 } from "../mediator/index.ts";
 import {
   buildTaImage,
@@ -30,7 +29,7 @@ import {
 
 import type { OwnMediator, OwnTarget, SecureWorldMachine } from "./own-target.ts";
 import { MemoryPressure } from "./pressure.ts";
-import type { ScenarioPlatform } from "./scenario-platform.ts";
+import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
 
@@ -71,15 +70,6 @@ export interface EmulatedOptions {
   readonly own?: OwnTarget;
   /** Lines of the secure console. */
   readonly console?: (line: string) => void;
-}
-
-/** One normal world of a machine. */
-export interface NormalWorld {
-  readonly conduit: Conduit;
-  /** The VM behind it, where Lockstep's mediator made one. */
-  readonly vm: Vm | undefined;
-  /** Ends the VM; undefined where there is none. */
-  readonly destroy: (() => void) | undefined;
 }
 
 /** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
@@ -196,6 +186,10 @@ export class EmulatedPlatform implements ScenarioPlatform {
 
   get conduit(): Conduit["kind"] {
     return this.options.conduit;
+  }
+
+  get rules(): RuleSetName {
+    return this.options.rules ?? "strict";
   }
 
   get seed(): number {

@@ -1,14 +1,14 @@
 import type { Conduit, Registers, Scheduler } from "../machine/index.ts";
-import type { Mediator, Vm } from "../mediator/index.ts";
+import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
 
 /** What a scenario's context is made from: a secure world behind a port, and the conduit's far end. */
 export interface ScenarioPlatform {
   readonly conduit: Conduit["kind"];
+  /** The mediator's rules, where conduit `vm` has one in front. */
+  readonly rules: RuleSetName;
   readonly seed: number;
   readonly scheduler: Scheduler;
-  /** On conduit `vm`. */
-  readonly mediator: Mediator | undefined;
   /** Where the memory of VMs is under pressure. */
   readonly pressure: MemoryPressure | undefined;
   /** The `.ta` files that supplicants have, by UUID. */
@@ -16,5 +16,14 @@ export interface ScenarioPlatform {
   /** Sees every SMC at the port while set. */
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
-  addGuest(): { readonly conduit: Conduit; readonly vm: Vm | undefined };
+  addGuest(): NormalWorld;
+}
+
+/** One normal world on a platform. */
+export interface NormalWorld {
+  readonly conduit: Conduit;
+  /** The VM behind it, where Lockstep's mediator made one. */
+  readonly vm: Vm | undefined;
+  /** Ends the VM; undefined where there is none. */
+  readonly destroy: (() => void) | undefined;
 }
