@@ -31,6 +31,7 @@ const EXPECTED = new Set<number>([
   TEEC.TEEC_ERROR_CANCEL,
   TEEC.TEEC_ERROR_SHORT_BUFFER,
   TEEC.TEEC_ERROR_OVERFLOW,
+  TEEC.TEEC_ERROR_TIME_NOT_SET,
 ]);
 
 /** A client that does whatever it likes with sessions and shared memory, and then cleans up. */
