@@ -101,7 +101,9 @@ export class EmulatedTarget implements Target {
       interrupts: scenario.interrupts ?? 0,
       parallel: scenario.parallel ?? 0,
       ...(this.#options.own === undefined ? {} : { own: this.#options.own }),
-      ...(this.#options.stress === undefined ? {} : { stress: this.#options.stress }),
+      ...(this.#options.stress === undefined || scenario.undisturbed === true
+        ? {}
+        : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(this.#options.console === undefined ? {} : { console: this.#options.console }),
     });

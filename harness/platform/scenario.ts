@@ -77,5 +77,10 @@ export interface Scenario<C = ScenarioContext> {
    * middle of the call, on the emulated platform; real ones run side by side. 0 when left out.
    */
   readonly parallel?: number;
+  /**
+   * The outcome depends on which frame a page is on at a certain moment, as an attack on freed memory
+   * does: kept out of `--stress memory`.
+   */
+  readonly undisturbed?: boolean;
   run(context: C, args: Data): Data | Promise<Data>;
 }

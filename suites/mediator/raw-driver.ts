@@ -40,6 +40,8 @@ export class RawDriver {
   readonly conduit: Conduit;
   /** Names of the RPCs that were seen, in order; foreign interrupts are taken silently. */
   readonly asked: string[] = [];
+  /** The vCPU that issues the next SMC. */
+  vcpu = 0;
   #next: number;
   #pages = new Map<string, Ipa>();
 
@@ -86,7 +88,7 @@ export class RawDriver {
 
   smc(words: readonly number[]): Registers {
     const registers = new Registers(words);
-    this.conduit.smc(registers);
+    this.conduit.smc(registers, this.vcpu);
     return registers;
   }
 
