@@ -24,7 +24,7 @@ const scenario = (
  * call is answered on another vCPU than the one that made it, in another order.
  */
 export const severalVcpus = scenario(
-  ["MED-040", "MED-042", "MED-110", "MED-111", "SMC-4.2.1"],
+  ["MED-040", "MED-042", "MED-110", "MED-111", "SMC-4.1.3"],
   (driver) => {
     const suspended: Asked[] = [];
     let refusal = 0;
