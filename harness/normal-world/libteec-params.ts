@@ -85,6 +85,18 @@ export class TeecParam {
     return param;
   }
 
+  /** Of a type that exists; a part lies in its memory, and its direction is one that this allows. */
+  get isValid(): boolean {
+    const { type, memory } = this;
+    if (type >= TEEC_PARAM.MEMREF_PARTIAL_INPUT) {
+      if (memory === undefined || type > TEEC_PARAM.MEMREF_PARTIAL_INOUT) return false;
+      const needed = type - TEEC_PARAM.MEMREF_PARTIAL_INPUT + 1;
+      return (memory.flags & needed) === needed && this.offset + this.size <= memory.size;
+    }
+    if (type === TEEC_PARAM.MEMREF_WHOLE) return memory !== undefined;
+    return type !== 4 && type <= TEEC_PARAM.MEMREF_TEMP_INOUT;
+  }
+
   get isValue(): boolean {
     return this.type <= TEEC_PARAM.VALUE_INOUT;
   }

@@ -42,7 +42,8 @@ export interface OpenSessionOptions {
   readonly params?: readonly TeecParam[];
 }
 
-const MAX_DEVICES = 16;
+/** `/dev/tee0` to 9 are tried. */
+const MAX_DEVICES = 10;
 /** What libteec registers for a buffer of no bytes. */
 const EMPTY_BUFFER_SIZE = 8;
 const api = (result: number): TeecResult => ({ result, origin: TEEC_ORIGIN.TEEC_ORIGIN_API });
@@ -194,8 +195,9 @@ export class TeecContext {
       const buffer = this.process.memory.allocate(bytes);
       if (buffer === undefined) return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
       const made = yield* this.#register(buffer, size, flags);
-      if (made.memory === undefined) this.process.memory.unmap(buffer);
-      return made;
+      if (made.memory !== undefined) return made;
+      this.process.memory.unmap(buffer);
+      return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
     }
     return yield* this.#allocate(undefined, size, flags);
   }
@@ -209,14 +211,32 @@ export class TeecContext {
       return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
     }
     return this.registersMemory
-      ? yield* this.#register(buffer, buffer.size, flags)
+      ? yield* this.#registerOrShadow(buffer, buffer.size, flags)
       : yield* this.#allocate(buffer, buffer.size, flags);
   }
 
   /** `TEEC_ReleaseSharedMemory`. */
   *releaseSharedMemory(memory: TeecMemory): Task {
-    yield* this.process.close(memory.fd);
+    if (memory.fd >= 0) yield* this.process.close(memory.fd);
     if (memory.shadow !== undefined) yield* this.process.munmap(memory.shadow);
+  }
+
+  /** What the kernel refuses is shared as a copy in memory of the library's own (TEE-5.REGISTER). */
+  *#registerOrShadow(
+    buffer: UserBuffer,
+    size: number,
+    flags: number,
+  ): Task<TeecResult & { readonly memory?: TeecMemory }> {
+    const made = yield* this.#register(buffer, size, flags);
+    if (made.memory !== undefined) return made;
+    const shadow = this.process.memory.allocate(size === 0 ? EMPTY_BUFFER_SIZE : size);
+    if (shadow === undefined) return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
+    const copy = yield* this.#register(shadow, size, flags);
+    if (copy.memory !== undefined) return { ...copy, memory: { ...copy.memory, buffer, shadow } };
+    this.process.memory.unmap(shadow);
+    return copy.result === TEEC.TEEC_ERROR_OUT_OF_MEMORY
+      ? api(TEEC.TEEC_ERROR_OUT_OF_MEMORY)
+      : api(TEEC.TEEC_ERROR_GENERIC);
   }
 
   *#register(
@@ -246,13 +266,15 @@ export class TeecContext {
     const bytes = size === 0 ? EMPTY_BUFFER_SIZE : size;
     view.setBigUint64(SHM_ALLOC_DATA.length, BigInt(bytes), true);
     const fd = yield* this.process.ioctl(this.fd, TEE_IOC.SHM_ALLOC, payload);
-    if (fd < 0) return fromErrno(fd);
+    if (fd < 0) return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
     const shadow = this.process.mmap(fd);
-    if (shadow === undefined) return api(TEEC.TEEC_ERROR_GENERIC);
+    // The mapping alone keeps it.
+    yield* this.process.close(fd);
+    if (shadow === undefined) return api(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
     const id = view.getInt32(SHM_ALLOC_DATA.id, true);
     return {
       ...api(TEEC.TEEC_SUCCESS),
-      memory: { buffer: buffer ?? shadow, size, flags, id, fd, shadow },
+      memory: { buffer: buffer ?? shadow, size, flags, id, fd: -1, shadow },
     };
   }
 
@@ -261,6 +283,7 @@ export class TeecContext {
     for (let index = 0; index < params.length; index += 1) {
       const param = params[index];
       if (param === undefined) continue;
+      if (!param.isValid) return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
       const place = operation.params + index * PARAM.size;
       let { memory } = param;
       if (param.isTemporary) {
@@ -282,9 +305,11 @@ export class TeecContext {
 
   *#temporary(param: TeecParam): Task<TeecResult & { readonly memory?: TeecMemory }> {
     const { buffer, size } = param;
-    if (this.registersMemory && buffer !== null) return yield* this.#register(buffer, size, 3);
-    const made = yield* this.#allocate(buffer ?? undefined, size, 3);
-    if (made.memory?.shadow !== undefined && buffer !== null && param.isInput) {
+    const made =
+      this.registersMemory && buffer !== null
+        ? yield* this.#registerOrShadow(buffer, size, 3)
+        : yield* this.#allocate(buffer ?? undefined, size, 3);
+    if (made.memory?.shadow !== undefined && buffer !== null) {
       made.memory.shadow.write(buffer.read(0, size));
     }
     return made;
@@ -326,12 +351,17 @@ class Operation {
 const isTemporary = (param: TeecParam): boolean => param.isTemporary;
 
 /** Encodes parameters of which none is temporary. */
-function encodeRegistered(operation: Operation, params: readonly TeecParam[]): undefined {
+function encodeRegistered(
+  operation: Operation,
+  params: readonly TeecParam[],
+): TeecResult | undefined {
   for (let index = 0; index < params.length; index += 1) {
     const param = params[index];
     if (param === undefined) continue;
+    if (!param.isValid) return api(TEEC.TEEC_ERROR_BAD_PARAMETERS);
     encode(operation.view, operation.params + index * PARAM.size, param, param.memory);
   }
+  return undefined;
 }
 
 /** Takes results back. */
