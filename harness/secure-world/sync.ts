@@ -4,6 +4,8 @@ import type { SecureTask, Thread } from "./thread.ts";
 
 interface Waiter {
   readonly thread: Thread;
+  /** Waits to read, for a read/write mutex. */
+  readonly read: boolean;
   done: boolean;
 }
 
@@ -19,8 +21,8 @@ export class SecureCondition {
   }
 
   /** Waits once. May end without a signal: the normal world decides when to come back. */
-  *wait(thread: Thread): SecureTask {
-    const waiter = { thread, done: false };
+  *wait(thread: Thread, read = false): SecureTask {
+    const waiter = { thread, read, done: false };
     this.#waiters.push(waiter);
     yield* notify(thread, NOTIFICATION_OP.WAIT, thread);
     const index = this.#waiters.indexOf(waiter);
@@ -33,6 +35,16 @@ export class SecureCondition {
     if (waiter === undefined) return;
     waiter.done = true;
     yield* notify(thread, NOTIFICATION_OP.SEND, waiter.thread);
+  }
+
+  /** Lets the first waiter in, and if that one reads all others that read. */
+  *wakeNext(thread: Thread): SecureTask {
+    const first = this.#waiters.find((one) => !one.done);
+    for (let next = first; next !== undefined;) {
+      next.done = true;
+      yield* notify(thread, NOTIFICATION_OP.SEND, next.thread);
+      next = first?.read === true ? this.#waiters.find((one) => one.read && !one.done) : undefined;
+    }
   }
 
   *broadcast(thread: Thread): SecureTask {
@@ -82,18 +94,18 @@ export class SecureRwMutex {
   }
 
   *readLock(thread: Thread): SecureTask {
-    while (this.#state < 0) yield* this.#changed.wait(thread);
+    while (this.#state < 0) yield* this.#changed.wait(thread, true);
     this.#state += 1;
   }
 
   *writeUnlock(thread: Thread): SecureTask {
     this.#state = 0;
-    yield* this.#changed.broadcast(thread);
+    yield* this.#changed.wakeNext(thread);
   }
 
   *readUnlock(thread: Thread): SecureTask {
     this.#state -= 1;
-    if (this.#state === 0) yield* this.#changed.broadcast(thread);
+    if (this.#state === 0) yield* this.#changed.wakeNext(thread);
   }
 }
 
