@@ -23,7 +23,7 @@ export async function benchEmulatedInvoke(): Promise<Rates> {
 
 /**
  * The same invocations on the emulated platform and, by a small C client in the reference image, on
- * real OP-TEE in QEMU, in turns; of both the fastest turn counts.
+ * real OP-TEE in QEMU, in turns; of both the fastest batch of some tens of milliseconds counts.
  */
 export async function benchInvokeAgainstReal(): Promise<
   Readonly<Record<MemoryUse, InvokeComparison>>
@@ -50,11 +50,11 @@ export async function benchInvokeAgainstReal(): Promise<
 async function realTurn(ssh: Ssh): Promise<Rates> {
   const printed = JSON.parse(await ssh(`lockstep-invoke ${CALLS}`)) as Record<
     MemoryUse,
-    { calls: number; ns: number; p99Ns: number }
+    { batch: number; batchNs: number; p99Ns: number }
   >;
   const rate = (use: MemoryUse): InvokeRate => {
-    const { calls, ns, p99Ns } = printed[use];
-    return { callsPerSecond: Math.round((calls * 1e9) / ns), p99Us: p99Ns / 1000 };
+    const { batch, batchNs, p99Ns } = printed[use];
+    return { callsPerSecond: Math.round((batch * 1e9) / batchNs), p99Us: p99Ns / 1000 };
   };
   return { registered: rate("registered"), temporary: rate("temporary") };
 }

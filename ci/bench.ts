@@ -1,5 +1,6 @@
 import { benchConsole } from "../harness/board/index.ts";
 import { benchStartup } from "../harness/cli/index.ts";
+import { benchRpmb } from "../harness/rpmb/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -43,6 +44,7 @@ async function main(): Promise<number> {
     measure("consoleRoundTrip", atMost(1.3, consoles.roundTrip));
     measure("consoleBulk", atLeast(0.95, consoles.bulk));
   }
+  measure("rpmbFrames", atLeast(0.6, benchRpmb()));
   measure("pageList", atLeast(0.3, benchPageList()));
   measure("callCostByVms", atMost(1.3, benchVmCount()));
   measure("callCostByBuffers", atMost(1.3, benchBufferCount()));

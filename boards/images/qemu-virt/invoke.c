@@ -15,7 +15,7 @@ typedef unsigned long u64;
 typedef signed int s32;
 
 enum { SYS_openat = 56, SYS_close = 57, SYS_write = 64, SYS_ioctl = 29, SYS_exit = 93, SYS_mmap = 222 };
-enum { SIZE = 64 * 1024, PAGE = 4096, PARAMS = 4, MAX_CALLS = 100000 };
+enum { SIZE = 64 * 1024, PAGE = 4096, PARAMS = 4, MAX_CALLS = 100000, BATCH = 50 };
 enum { MEMREF_INOUT = 7, NO_COMMAND = 0x10000 };
 enum { BAD_PARAMETERS = 0xffff0006, ORIGIN_TRUSTED_APP = 4 };
 
@@ -171,9 +171,26 @@ static void sort(u32 *values, u64 count)
 	}
 }
 
+// What else the host does hits some batches of calls and spares others: the fastest tells the rate.
+static u64 fastest_batch(u64 calls)
+{
+	u64 best = ~0UL;
+
+	for (u64 from = 0; from + BATCH <= calls; from += BATCH) {
+		u64 sum = 0;
+
+		for (u64 i = from; i < from + BATCH; i++)
+			sum += times[i];
+		if (sum < best)
+			best = sum;
+	}
+	return best;
+}
+
 static void report(const char *name, u64 calls, u64 total)
 {
 	u64 rate = ticks_per_second();
+	u64 best = fastest_batch(calls);
 
 	sort(times, calls);
 	say("\"");
@@ -182,6 +199,10 @@ static void report(const char *name, u64 calls, u64 total)
 	say_number(calls);
 	say(", \"ns\": ");
 	say_number(total * 1000 / (rate / 1000000));
+	say(", \"batch\": ");
+	say_number(BATCH);
+	say(", \"batchNs\": ");
+	say_number(best * 1000 / (rate / 1000000));
 	say(", \"p99Ns\": ");
 	say_number((u64)times[calls * 99 / 100] * 1000 / (rate / 1000000));
 	say("}");
@@ -229,8 +250,8 @@ __attribute__((used)) static void run(const long *stack)
 
 	while (*text >= '0' && *text <= '9' && calls < MAX_CALLS)
 		calls = calls * 10 + (*text++ - '0');
-	if (calls < 1 || calls > MAX_CALLS || *text)
-		fail("usage: lockstep-invoke CALLS (1 to 100000):", 22);
+	if (calls < BATCH || calls > MAX_CALLS || *text)
+		fail("usage: lockstep-invoke CALLS (50 to 100000):", 22);
 	open_session();
 	first = memory();
 	second = first + SIZE;
