@@ -126,21 +126,24 @@ class HwdomConduit implements Conduit {
   }
 }
 
+interface Range {
+  readonly base: number;
+  readonly end: number;
+}
+
 /** The domain's RAM and, once it was told where that is, the static shared memory. */
 class Granted implements GuestMemory {
   readonly #identity: IdentityMemory;
-  readonly #ranges: { readonly base: number; readonly end: number }[];
+  readonly #ram: Range;
+  #shared: Range = { base: 0, end: 0 };
 
   constructor(port: PlatformPort, ram: { readonly base: number; readonly size: number }) {
     this.#identity = new IdentityMemory(port.memory.as?.("hwdom") ?? port.memory);
-    this.#ranges = [{ base: ram.base, end: ram.base + ram.size }];
+    this.#ram = { base: ram.base, end: ram.base + ram.size };
   }
 
   grant(base: bigint, size: bigint): void {
-    const range = { base: Number(base), end: Number(base + size) };
-    if (!this.#ranges.some((one) => one.base === range.base && one.end === range.end)) {
-      this.#ranges.push(range);
-    }
+    this.#shared = { base: Number(base), end: Number(base + size) };
   }
 
   read(at: Ipa, length: number): Uint8Array {
@@ -162,7 +165,7 @@ class Granted implements GuestMemory {
   }
 
   #has(at: number, length: number): boolean {
-    return this.#ranges.some((range) => at >= range.base && at + length <= range.end);
+    return [this.#ram, this.#shared].some((range) => at >= range.base && at + length <= range.end);
   }
 
   #check(at: number, length: number): void {

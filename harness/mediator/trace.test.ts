@@ -309,7 +309,7 @@ const DECISIONS: readonly Decision[] = [
     reported: [
       "MED-051 EINVAL",
       "MED-164 VM_DESTROYED",
-      "MED-165 left behind: 0 calls, 2 pages, 0 RPC",
+      "MED-165 left behind: 2 pages of the quota",
     ],
   },
 ];

@@ -45,3 +45,11 @@ export class CopiedMemory implements PhysicalMemory {
     return this;
   }
 }
+
+/** Memory that cannot attribute accesses: without `as`. */
+export const anonymous = (memory: PhysicalMemory): PhysicalMemory => ({
+  read: (at, length) => memory.read(at, length),
+  write: (at, bytes) => memory.write(at, bytes),
+  page: (at, intent) => memory.page(at, intent),
+  dirty: (at, length) => memory.dirty(at, length),
+});
