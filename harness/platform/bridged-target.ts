@@ -1,11 +1,5 @@
 import { Worker } from "node:worker_threads";
-import {
-  Deadline,
-  InfrastructureError,
-  InternalError,
-  TargetCrashError,
-  UsageError,
-} from "../base/index.ts";
+import { Deadline, InfrastructureError, InternalError, TargetCrashError } from "../base/index.ts";
 import type { BoardConfig, LiveBoard } from "../board/index.ts";
 import {
   assemble,
@@ -15,9 +9,9 @@ import {
   startResident,
 } from "../bridge/index.ts";
 import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worker.ts";
-import { type Combination, combinationName, combinationsOf } from "./combination.ts";
+import { chooseCombination } from "./choice.ts";
+import type { Combination, Narrowing } from "./combination.ts";
 import { loadScenario } from "./reference.ts";
-import type { Scenario } from "./scenario.ts";
 import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
 
 export interface BridgedTargetOptions {
@@ -29,6 +23,8 @@ export interface BridgedTargetOptions {
   /** The real `.ta` files, by UUID. */
   readonly tas: ReadonlyMap<string, Uint8Array>;
   readonly seed?: number;
+  /** The only conduits and rule sets to use; all when left out. */
+  readonly narrowing?: Narrowing;
   /** The package that holds `dist/suites`; this one when left out. */
   readonly root?: string;
   /** Milliseconds for one SMC, and for one scenario. */
@@ -65,8 +61,8 @@ export class BridgedTarget implements Target {
 
   async run(reference: string, args: Data, on?: Combination): Promise<Data> {
     const scenario = await loadScenario(reference, this.#options.root);
-    const combination = on ?? this.#firstOf(scenario);
-    this.#mustAdmit(scenario, reference, combination);
+    const { narrowing } = this.#options;
+    const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
     const worker = await this.#fresh();
     const outcome = await this.#order(worker, reference, args, combination);
     if (outcome.how === "done") return outcome.data;
@@ -85,31 +81,6 @@ export class BridgedTarget implements Target {
 
   async close(): Promise<void> {
     await this.#drop();
-  }
-
-  #firstOf(scenario: Scenario): Combination {
-    const first = combinationsOf(scenario).find(({ conduit }) =>
-      this.board.conduits.includes(conduit),
-    );
-    if (first !== undefined) return first;
-    throw this.#lacks(scenario);
-  }
-
-  #mustAdmit(scenario: Scenario, reference: string, on: Combination): void {
-    const listed = combinationsOf(scenario).map(combinationName);
-    if (!listed.includes(combinationName(on))) {
-      throw new UsageError(`scenario ${reference} is not made for ${combinationName(on)}`, {
-        expected: listed.join(" or "),
-      });
-    }
-    if (!this.board.conduits.includes(on.conduit)) throw this.#lacks(scenario);
-  }
-
-  #lacks(scenario: Scenario): Skipped {
-    const { name, conduits } = this.board;
-    return new Skipped(
-      `needs conduit ${scenario.conduits.join(" or ")}, board ${name} has ${conduits.join(", ") || "none"}`,
-    );
   }
 
   /** The machine as it was when it came up, with a worker at it. */

@@ -1,4 +1,4 @@
-import { LockstepError, messageOf, UsageError } from "../base/index.ts";
+import { LockstepError, messageOf } from "../base/index.ts";
 import type { BoardConfig } from "../board/index.ts";
 import {
   addStress,
@@ -8,13 +8,8 @@ import {
   type StressReport,
   type SubcaseResult,
 } from "../run/index.ts";
-import {
-  admits,
-  type Combination,
-  combinationName,
-  combinationsOf,
-  type Narrowing,
-} from "./combination.ts";
+import { chooseCombination } from "./choice.ts";
+import type { Combination, Narrowing } from "./combination.ts";
 import { createEmulated, type EmulatedPlatform } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import type { OwnTarget } from "./own-target.ts";
@@ -61,7 +56,7 @@ export class EmulatedTarget implements Target {
 
   async run(reference: string, args: Data, on?: Combination): Promise<Data> {
     const scenario = await loadScenario(reference, this.#options.root);
-    return this.#execute(scenario, args, on ?? this.#firstOf(scenario), reference);
+    return this.#execute(scenario, args, on, reference);
   }
 
   async xtest(id: string): Promise<XtestOutcome> {
@@ -70,7 +65,7 @@ export class EmulatedTarget implements Target {
     if (!isScenario(scenario)) return { id, title: id, status: "skip", reason: "not modelled" };
     const { clauses } = scenario;
     try {
-      const data = await this.#execute(scenario, null, this.#firstOf(scenario), id);
+      const data = await this.#execute(scenario, null, undefined, id);
       return { ...outcomeOf(id, data), clauses };
     } catch (error) {
       if (error instanceof Skipped) {
@@ -85,15 +80,13 @@ export class EmulatedTarget implements Target {
     // Machines live only as long as their scenario.
   }
 
-  async #execute(scenario: Scenario, args: Data, on: Combination, name: string): Promise<Data> {
-    const wanted = combinationName(on);
-    const listed = combinationsOf(scenario).map(combinationName);
-    if (!listed.includes(wanted)) {
-      throw new UsageError(`scenario ${name} is not made for ${wanted}`, {
-        expected: listed.join(" or "),
-      });
-    }
-    if (!this.board.conduits.includes(on.conduit)) throw this.#lacks(scenario);
+  async #execute(
+    scenario: Scenario,
+    args: Data,
+    wanted: Combination | undefined,
+    name: string,
+  ): Promise<Data> {
+    const on = chooseCombination(scenario, name, this.board, this.#options.narrowing, wanted);
     const platform = createEmulated({
       conduit: on.conduit,
       seed: this.#options.seed ?? 1,
@@ -119,27 +112,6 @@ export class EmulatedTarget implements Target {
     if (this.#stress === undefined) return;
     const { kind } = this.#stress;
     this.#stress = addStress(this.#stress, pressure?.report ?? { ...noStress(kind), machines: 1 });
-  }
-
-  /** The first combination that scenario, board and narrowing have in common. */
-  #firstOf(scenario: Scenario): Combination {
-    const { narrowing = {} } = this.#options;
-    const possible = combinationsOf(scenario).filter(({ conduit }) =>
-      this.board.conduits.includes(conduit),
-    );
-    if (possible.length === 0) throw this.#lacks(scenario);
-    const first = possible.find((one) => admits(narrowing, one));
-    if (first !== undefined) return first;
-    throw new Skipped(
-      `is for ${possible.map(combinationName).join(" or ")}, which is not selected`,
-    );
-  }
-
-  #lacks(scenario: Scenario): Skipped {
-    const { name, conduits } = this.board;
-    return new Skipped(
-      `needs conduit ${scenario.conduits.join(" or ")}, board ${name} has ${conduits.join(", ") || "none"}`,
-    );
   }
 }
 

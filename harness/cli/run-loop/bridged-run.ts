@@ -45,6 +45,7 @@ export async function runBridged(
       abort,
       tas: prepared === undefined ? new Map() : await imageTas(prepared),
       seed: session.seed,
+      narrowing: session.plan.narrowing,
     });
     const stage = context.progress.stage(`suites on ${config.name}`);
     try {

@@ -1,0 +1,41 @@
+import { UsageError } from "../base/index.ts";
+import type { BoardConfig } from "../board/index.ts";
+import {
+  admits,
+  type Combination,
+  combinationName,
+  combinationsOf,
+  type Narrowing,
+} from "./combination.ts";
+import type { Scenario } from "./scenario.ts";
+import { Skipped } from "./target.ts";
+
+/**
+ * The combination that a scenario runs on: `on`, or the first that scenario, board and narrowing have
+ * in common. Throws Skipped where the board has no conduit for it or the selection leaves it out,
+ * UsageError where the scenario does not list `on`. `name` is the scenario's, for messages.
+ */
+export function chooseCombination(
+  scenario: Scenario,
+  name: string,
+  board: BoardConfig,
+  narrowing: Narrowing = {},
+  on?: Combination,
+): Combination {
+  const listed = combinationsOf(scenario);
+  if (on !== undefined && !listed.some((one) => combinationName(one) === combinationName(on))) {
+    throw new UsageError(`scenario ${name} is not made for ${combinationName(on)}`, {
+      expected: listed.map(combinationName).join(" or "),
+    });
+  }
+  const wanted = on === undefined ? listed : [on];
+  const possible = wanted.filter(({ conduit }) => board.conduits.includes(conduit));
+  if (possible.length === 0) {
+    throw new Skipped(
+      `needs conduit ${scenario.conduits.join(" or ")}, board ${board.name} has ${board.conduits.join(", ") || "none"}`,
+    );
+  }
+  const first = on ?? possible.find((one) => admits(narrowing, one));
+  if (first !== undefined) return first;
+  throw new Skipped(`is for ${possible.map(combinationName).join(" or ")}, which is not selected`);
+}
