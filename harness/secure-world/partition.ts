@@ -41,6 +41,7 @@ export class Partition {
   /** VM_DESTROYED was seen: a second one finds nothing. */
   ending = false;
   #taRamLeft: number;
+  #instances = 0;
   #storage: SecureStorage | undefined;
 
   constructor(core: Core, clientId: number, taRam: number, memory: readonly Extent[]) {
@@ -59,6 +60,12 @@ export class Partition {
   get storage(): SecureStorage {
     this.#storage ??= new SecureStorage(this.core, this.core.seed ^ this.clientId);
     return this.#storage;
+  }
+
+  /** A number for a TA instance. */
+  nextInstance(): number {
+    this.#instances += 1;
+    return this.#instances;
   }
 
   get taRamLeft(): number {

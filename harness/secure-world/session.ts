@@ -36,6 +36,8 @@ export interface ClientIdentity {
   readonly login: number;
   /** Lower-case text. */
   readonly uuid: string;
+  /** The instance, where a TA opened it. */
+  readonly instance?: number;
 }
 
 export class Session {

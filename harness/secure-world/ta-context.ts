@@ -7,6 +7,8 @@ import type { SecureTask, Thread } from "./thread.ts";
 
 /** A TA instance as the manager keeps it: who uses it, whether it runs, whether it died. */
 export class TaContext {
+  /** Unique among the instances of its guest so far, from 1. */
+  readonly id: number;
   readonly partition: Partition;
   readonly ta: TrustedApplication;
   readonly instance: TaInstance;
@@ -28,6 +30,7 @@ export class TaContext {
   readonly #free = new SecureCondition();
 
   constructor(partition: Partition, ta: TrustedApplication, isPseudo: boolean, ram: number) {
+    this.id = partition.nextInstance();
     this.partition = partition;
     this.ta = ta;
     this.instance = ta.instantiate();

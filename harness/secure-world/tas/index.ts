@@ -3,6 +3,7 @@ import { cryptTa } from "./crypt.ts";
 import { osTestTa } from "./os-test.ts";
 import { devicePta } from "./pta-device.ts";
 import { invokeTestsPta } from "./pta-invoke-tests.ts";
+import { socketPta } from "./pta-socket.ts";
 import { rpcTestTa } from "./rpc-test.ts";
 import { missTa, simsKeepAliveTa, simsTa } from "./sims.ts";
 import { createFailTa, largeTa } from "./small.ts";
@@ -15,6 +16,7 @@ export * from "./image.ts";
 export * from "./os-test.ts";
 export * from "./pta-device.ts";
 export * from "./pta-invoke-tests.ts";
+export * from "./pta-socket.ts";
 export * from "./rpc-test.ts";
 export * from "./sims.ts";
 export * from "./small.ts";
@@ -27,6 +29,7 @@ export * from "./tee-api-storage.ts";
 export const PSEUDO_TAS: readonly TrustedApplication[] = [
   devicePta(() => PSEUDO_TAS),
   invokeTestsPta,
+  socketPta,
 ];
 
 /** The user TAs whose code the model has. */

@@ -102,7 +102,11 @@ export class TeeApi {
     timeoutMs = TEE_TIMEOUT_INFINITE,
   ): SecureTask<Outcome & { readonly session: number }> {
     const list = this.#context.openSessions;
-    const client = { login: LOGIN.TRUSTED_APP, uuid: this.#context.ta.uuid };
+    const client = {
+      login: LOGIN.TRUSTED_APP,
+      uuid: this.#context.ta.uuid,
+      instance: this.#context.id,
+    };
     return yield* this.#calls.openSession(this.thread, list, uuid, client, timeoutMs, params);
   }
 

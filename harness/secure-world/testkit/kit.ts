@@ -285,6 +285,11 @@ export class SecureKit {
     return this.#arguments.size;
   }
 
+  /** The pages of a payload buffer, by its cookie. */
+  payload(cookie: bigint): readonly number[] | undefined {
+    return this.#allocated.get(cookie);
+  }
+
   /** Payload buffers that were not freed. */
   get livePayloads(): number {
     return this.#allocated.size;
