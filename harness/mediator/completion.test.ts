@@ -304,6 +304,23 @@ test("MED-091: only results are written: ret, origin, session, sizes and values 
   });
 });
 
+test("MED-091: values and sizes of outputs come back with all their 64 bits", () => {
+  const kit = new GuestKit();
+  const at = kit.put({
+    cmd: 1,
+    params: [value(ATTR_TYPE.VALUE_OUTPUT), value(ATTR_TYPE.RMEM_OUTPUT)],
+  });
+  const words = [0x0123_4567_89ab_cdefn, 0xfedc_ba98_7654_3210n, 0x1122_3344_5566_7788n] as const;
+  kit.port.steps.push((registers, port) => {
+    for (const [index, word] of words.entries()) port.shadow().setBig(0, (index + 1) as 1, word);
+    port.shadow().setBig(1, 2, words[0]);
+    succeed(registers, port);
+  });
+  kit.call(at);
+  const [first, second] = kit.get(at).params;
+  expect([first?.a, first?.b, first?.c, second?.b]).toEqual([...words, words[0]]);
+});
+
 const range = (from: number, length: number): number[] =>
   Array.from({ length }, (_, index) => from + index);
 

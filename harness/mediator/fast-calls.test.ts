@@ -74,6 +74,16 @@ for (const rules of RULES) {
     expect(kit.vm.usage?.rpcArguments).toBe(0);
   });
 
+  test(`MED-026: a cookie that the mediator does not know is handed on, and nothing dropped (${rules})`, () => {
+    const kit = new GuestKit({ rules });
+    const argument = kit.withRpcArgument(0xc00c1e);
+    kit.port.fast.set(OPTEE_SMC.DISABLE_SHM_CACHE, (registers) => {
+      for (const [index, word] of [SMC_RETURN.OK, 0x12, 0x34].entries()) registers.set(index, word);
+    });
+    expect(run(kit, OPTEE_SMC.DISABLE_SHM_CACHE)).toEqual(seen(SMC_RETURN.OK, 0x12, 0x34));
+    expect(kit.pins(argument.page)).toBe(1);
+  });
+
   test(`MED-027: GET_SHM_CONFIG is refused and never forwarded (${rules})`, () => {
     const kit = new GuestKit({ rules });
     expect(run(kit, OPTEE_SMC.GET_SHM_CONFIG)).toEqual(seen(SMC_RETURN.ENOTAVAIL));

@@ -44,8 +44,12 @@ export function handleFastCall(guest: OpteeGuest, registers: Registers): boolean
       disableShmCache(guest, registers);
       return true;
     default:
-      break;
+      return forward(guest, registers, fid);
   }
+}
+
+/** MED-021 to MED-025; false for what is not forwarded (MED-029). */
+function forward(guest: OpteeGuest, registers: Registers, fid: number): boolean {
   const forwarded = FORWARDED.get(fid);
   if (forwarded === undefined) {
     guest.trace?.("MED-029", `${functionName(fid)} refused`);
