@@ -69,9 +69,9 @@ export const userTa = client(
 
 /** The largest TA of xtest: its image is 284 pages long. */
 export const largeTa = client(["MSG-3.LOAD_TA", "MSG-3.3"], function* (tee) {
-  const session = yield* openSession(tee, LARGE.uuid);
-  yield* tee.closeSession(session);
-  return "opened";
+  const { result, origin, session } = yield* tee.openSession(LARGE.uuid);
+  if (session !== undefined) yield* tee.closeSession(session);
+  return { result, origin };
 });
 
 export const unknownTa = client(["MSG-2.1.3"], function* (tee) {

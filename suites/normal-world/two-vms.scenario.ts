@@ -35,6 +35,7 @@ function* work(tee: TeecContext, salt: number): Task<{ ids: number[]; right: boo
 /** Two VMs at once, each with its own sessions: neither sees the other's. */
 export const interleaved: Scenario = {
   conduits: ["vm"],
+  vms: 2,
   clauses: ["MED-009", "MED-151", "SMC-8.1", "MSG-2.1.2"],
   interrupts: 200,
   run: (context) => {
@@ -63,6 +64,7 @@ export const interleaved: Scenario = {
 /** A single-instance TA is one instance for each VM: what one VM stores the other does not find. */
 export const ownInstances: Scenario = {
   conduits: ["vm"],
+  vms: 2,
   clauses: ["SMC-8.2", "MSG-2.1.3"],
   run: (context) => {
     const [first, second] = [context.client(0), context.client(1)];
@@ -84,6 +86,7 @@ export const ownInstances: Scenario = {
 /** One VM ends in the middle of its work; the other does not notice, and a third finds room. */
 export const deathOfOne: Scenario = {
   conduits: ["vm"],
+  vms: 2,
   clauses: ["MED-160", "MED-164", "MED-167", "SMC-8.5"],
   interrupts: 200,
   run: (context) => {
