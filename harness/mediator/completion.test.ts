@@ -308,7 +308,7 @@ test("MED-091: values and sizes of outputs come back with all their 64 bits", ()
   const kit = new GuestKit();
   const at = kit.put({
     cmd: 1,
-    params: [value(ATTR_TYPE.VALUE_OUTPUT), value(ATTR_TYPE.RMEM_OUTPUT)],
+    params: [value(ATTR_TYPE.VALUE_OUTPUT), value(ATTR_TYPE.RMEM_OUTPUT, 0n, 0n, 1n)],
   });
   const words = [0x0123_4567_89ab_cdefn, 0xfedc_ba98_7654_3210n, 0x1122_3344_5566_7788n] as const;
   kit.port.steps.push((registers, port) => {
