@@ -61,6 +61,7 @@ export class Supplicant {
   #registers = false;
   #waiters = 0;
   #threads = 0;
+  #aborted = false;
 
   constructor(
     process: Process,
@@ -110,19 +111,35 @@ export class Supplicant {
     return status;
   }
 
-  /** Spawns a thread that serves requests until the process is killed. */
+  /**
+   * Spawns the main thread, which serves requests until the process is killed or the device refuses
+   * something: then it ends the process, as soon as it comes back from waiting for a request.
+   */
   run(): SpawnedTask {
-    this.#threads += 1;
-    const name = `${this.process.name} thread ${this.#threads}`;
-    return this.process.kernel.scheduler.spawn(name, this.#loop());
+    return this.#spawn(this.#main());
   }
 
-  /** `counted`: as a waiter, before it ran. */
-  *#loop(counted = false): Task {
-    if (counted) this.#waiters -= 1;
+  #spawn(body: Task): SpawnedTask {
+    this.#threads += 1;
+    const name = `${this.process.name} thread ${this.#threads}`;
+    return this.process.kernel.scheduler.spawn(name, body);
+  }
+
+  *#main(): Task {
+    yield* this.#loop();
+    yield* this.process.exit();
+  }
+
+  /** A further thread, which was counted as waiting before it ran. */
+  *#helper(): Task {
+    this.#waiters -= 1;
+    yield* this.#loop();
+  }
+
+  *#loop(): Task {
     try {
-      while (yield* this.#serveOne()) {
-        // one request a turn
+      while (!this.#aborted) {
+        if (!(yield* this.#serveOne())) this.#aborted = true;
       }
     } catch (error) {
       if (!(error instanceof ProcessKilled)) throw error;
@@ -142,9 +159,7 @@ export class Supplicant {
     if (this.#waiters === 0) {
       // Counted at once, so that no second one is started before this one runs.
       this.#waiters += 1;
-      this.#threads += 1;
-      const name = `${this.process.name} thread ${this.#threads}`;
-      this.process.kernel.scheduler.spawn(name, this.#loop(true));
+      this.#spawn(this.#helper());
     }
     const ret = yield* this.#serve(view);
     view.setUint32(0, ret, true);
