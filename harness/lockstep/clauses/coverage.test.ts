@@ -12,11 +12,12 @@ const words = (text: string): readonly string[] => text.trim().split(/\s+/).filt
 
 /** Implemented clauses that no test names yet. */
 const WANTED = words(`
-  MSG-3.FS MSG-3.4.FREE MSG-3.4.MEMORY
+ 
 `);
 
 /** Sections that tests or scenarios name where they should name clauses. */
 const SECTIONS = words(`
+ 
 `);
 
 let account: Account;
