@@ -10,6 +10,8 @@ export default {
     "!dist/harness/mediator/testkit/**",
     // Types and re-exports only.
     "!dist/harness/mediator/{index,contract,backend}.js",
+    // A measurement, not the product.
+    "!dist/harness/mediator/bench.js",
   ],
   testRunner: "jest",
   // The tests are ES modules.

@@ -52,6 +52,11 @@ export interface TeeGuest {
   handle(registers: Registers): boolean;
   /** The VM is gone and none of its vCPUs runs: everything it held is given back. */
   destroy(): void;
+  /**
+   * As `destroy`, but may stop between two steps where `preempted` says so; false then, and called
+   * again it goes on where it stopped (MED-163). A back end without it ends in one step.
+   */
+  relinquish?(preempted: () => boolean): boolean;
   /** What it holds now, for invariants and tools. */
   usage(): GuestUsage;
 }

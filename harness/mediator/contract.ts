@@ -32,6 +32,11 @@ export interface MediatorOptions {
   readonly tee?: string;
   /** "compatible" of the platform's TEE node; OP-TEE's by default (MED-001). */
   readonly compatible?: readonly string[];
+  /**
+   * Asked between the steps of a VM's end: true when the hypervisor wants its CPU back. The VM is then
+   * dead but not yet gone, and another `destroy()` goes on (MED-163). Never by default.
+   */
+  readonly preempt?: () => boolean;
   /** Injected allocation failures, for tests. */
   readonly failAllocation?: (what: Allocation) => boolean;
 }

@@ -119,9 +119,10 @@ class TeeMediator implements Mediator {
     }
     this.#nextOwner += 1;
     this.#nextClientId = clientId + 1;
-    const vm = new MediatedVm(clientId, space, spec.ram, tee, (dead) => {
+    const forget = (dead: MediatedVm): void => {
       this.#vms.splice(this.#vms.indexOf(dead), 1);
-    });
+    };
+    const vm = new MediatedVm(clientId, space, spec.ram, tee, forget, this.#options.preempt);
     this.#vms.push(vm);
     return { ok: true, value: vm };
   }

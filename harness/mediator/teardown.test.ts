@@ -71,6 +71,41 @@ for (const rules of RULES) {
     nothingLeft(kit);
   });
 
+  test(`MED-163: a VM's end can be interrupted before each buffer, and what was done stays done (${rules})`, () => {
+    let patience = 0;
+    const kit = new GuestKit({ rules, preempt: () => (patience -= 1) < 0 });
+    busy(kit);
+    const other = kit.addVm();
+    kit.port.seen.length = 0;
+    const told = rules === "xen" ? 0 : 1;
+    const left = [0, 1, 2, 2, 2].map((checks) => {
+      patience = checks;
+      kit.vm.destroy();
+      // A VM on its way out is nobody's to call, and its RAM is not free yet.
+      expect(kit.smc([OPTEE_SMC.CALLS_COUNT]).get(0)).toBe(SMC_RETURN.UNKNOWN_FUNCTION);
+      expect([kit.vm.alive, kit.machine(RAM) > 0, kit.mediator.vms.length]).toEqual([
+        false,
+        true,
+        2,
+      ]);
+      expect(kit.port.sent(OPTEE_SMC.VM_DESTROYED)).toHaveLength(told);
+      const { calls, rpcArguments, buffers } = kit.vm.usage ?? {};
+      return [calls, rpcArguments, buffers];
+    });
+    expect(left).toEqual([
+      [0, 1, 3],
+      [0, 0, 3],
+      [0, 0, 2],
+      [0, 0, 1],
+      [0, 0, 0],
+    ]);
+    patience = 2;
+    kit.vm.destroy();
+    expect(kit.port.sent(OPTEE_SMC.VM_DESTROYED)).toHaveLength(1);
+    nothingLeft(kit);
+    expect(kit.mediator.vms).toEqual([other]);
+  });
+
   test(`MED-164: VM_DESTROYED names the client, a7 is 0, its result does not matter (${rules})`, () => {
     const kit = new GuestKit({ rules });
     kit.port.fast.set(OPTEE_SMC.VM_DESTROYED, (registers) => registers.setAllOnes(0));

@@ -18,6 +18,7 @@ export class MediatedVm implements Vm {
   readonly conduit: Conduit;
   readonly firmwareNode: GuestFirmwareNode | undefined;
   readonly #onEnd: (vm: MediatedVm) => void;
+  readonly #preempted: (() => boolean) | undefined;
   readonly #owners: readonly [number, number];
   #tee: TeeGuest | undefined;
   #depth = 0;
@@ -29,6 +30,7 @@ export class MediatedVm implements Vm {
     ram: { readonly base: number; readonly size: number },
     tee: { readonly guest: TeeGuest; readonly backEnd: TeeBackEnd } | undefined,
     onEnd: (vm: MediatedVm) => void,
+    preempted: (() => boolean) | undefined,
   ) {
     this.clientId = clientId;
     this.space = space;
@@ -36,6 +38,7 @@ export class MediatedVm implements Vm {
     this.firmwareNode = tee?.backEnd.guestNode;
     this.#owners = tee?.backEnd.owners ?? NO_OWNERS;
     this.#onEnd = onEnd;
+    this.#preempted = preempted;
     this.conduit = {
       kind: "vm",
       memory: space,
@@ -90,8 +93,10 @@ export class MediatedVm implements Vm {
   }
 
   #end(): void {
+    const preempted = this.#preempted;
+    if (preempted === undefined || this.#tee?.relinquish === undefined) this.#tee?.destroy();
+    else if (!this.#tee.relinquish(preempted)) return;
     this.#state = "dead";
-    this.#tee?.destroy();
     this.#tee = undefined;
     // MED-160: the TEE's pins go before the VM's pages and mappings.
     this.space.close();

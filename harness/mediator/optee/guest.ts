@@ -39,6 +39,8 @@ export class OpteeGuest implements TeeGuest {
   readonly views = new PageMemo(dataViewOf);
   /** The most calls that may be in flight or suspended (MED-003). */
   readonly threadLimit: number;
+  /** The secure world was told of the VM's end. */
+  #forgotten = false;
   readonly #idleCalls: StdCall[] = [];
   readonly #idleRegisters: Registers[] = [];
 
@@ -72,17 +74,28 @@ export class OpteeGuest implements TeeGuest {
     }
   }
 
-  /** MED-160 to MED-167. No RPC is completed and no session closed on behalf of the VM. */
+  /** MED-160 to MED-168. No RPC is completed and no session closed on behalf of the VM. */
   destroy(): void {
+    this.relinquish(() => false);
+  }
+
+  /** Every step can be taken again; what was done is not done again. */
+  relinquish(preempted: () => boolean): boolean {
     // MED-166: the secure world forgets the VM before its pages can be used for anything else.
     if (!this.rules.unpinBeforeDestroy) this.#announceDestroyed();
     for (const call of this.calls.splice(0)) this.#releaseShadow(call);
+    if (preempted()) return false;
     this.rpcArguments.dropAll();
-    for (const buffer of this.buffers.all()) this.buffers.close(buffer);
-    if (this.rules.unpinBeforeDestroy) this.#announceDestroyed();
+    for (const buffer of this.buffers.all()) {
+      if (preempted()) return false;
+      this.buffers.close(buffer);
+    }
+    if (preempted()) return false;
+    this.#announceDestroyed();
     // MED-165: what xen's quota has lost (MED-068) is all that can be left.
     const { pages } = this.buffers;
     if (pages !== 0) this.trace?.("MED-165", `left behind: ${pages} pages of the quota`);
+    return true;
   }
 
   usage(): GuestUsage {
@@ -188,6 +201,8 @@ export class OpteeGuest implements TeeGuest {
   }
 
   #announceDestroyed(): void {
+    if (this.#forgotten) return;
+    this.#forgotten = true;
     const registers = this.takeRegisters(OPTEE_SMC.VM_DESTROYED);
     registers.set(1, this.clientId);
     registers.set(7, 0);
