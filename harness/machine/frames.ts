@@ -63,6 +63,8 @@ export class Frames {
   readonly #records = new Set<PinRecord>();
   readonly #waiting = new Map<number, () => void>();
   readonly #random: Random | undefined;
+  /** Number of frames in all ranges. */
+  readonly #total: number;
   #lastPins = NO_PINS;
   #cursor: number;
   #lastKey = -1;
@@ -85,6 +87,7 @@ export class Frames {
       }
       return { first: base / PAGE_SIZE, end: (base + size) / PAGE_SIZE, pins: new Map() };
     });
+    this.#total = this.#ranges.reduce((sum, range) => sum + range.end - range.first, 0);
     this.#random = options.scatter === undefined ? undefined : new Random(options.scatter);
     this.#cursor = this.#ranges[0]?.first ?? 0;
   }
@@ -154,7 +157,11 @@ export class Frames {
   }
 
   isFree(frame: number): boolean {
-    return this.owner(frame) === NOBODY && this.pins(frame) === 0 && !this.#waiting.has(frame);
+    return (
+      this.owner(frame) === NOBODY &&
+      this.pins(frame) === 0 &&
+      (this.#waiting.size === 0 || !this.#waiting.has(frame))
+    );
   }
 
   /** The owner lets go. The frame becomes free, or goes to who waits for it, once no pin is left. */
@@ -316,21 +323,27 @@ export class Frames {
   }
 
   #randomFree(random: Random): number | undefined {
-    const total = this.#ranges.reduce((sum, range) => sum + range.end - range.first, 0);
+    const total = this.#total;
     if (total === 0) return undefined;
     for (let attempt = 0; attempt < 64; attempt += 1) {
-      let index =
+      const index =
         total <= 2 ** 32 ? random.below(total) : Math.floor((random.u32() / 2 ** 32) * total);
-      for (const range of this.#ranges) {
-        const length = range.end - range.first;
-        if (index < length) {
-          if (this.isFree(range.first + index)) return range.first + index;
-          break;
-        }
-        index -= length;
-      }
+      const frame = this.#frameAt(index);
+      if (this.isFree(frame)) return frame;
     }
     return this.#nextFree();
+  }
+
+  /** Frame `index` counted over all ranges. */
+  #frameAt(index: number): number {
+    let left = index;
+    for (let place = 0; ; place += 1) {
+      const range = this.#ranges[place];
+      if (range === undefined) return -1;
+      const length = range.end - range.first;
+      if (left < length) return range.first + left;
+      left -= length;
+    }
   }
 }
 
