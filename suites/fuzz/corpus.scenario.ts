@@ -12,7 +12,7 @@ export const program: Scenario = {
   run(context, args: Data) {
     if (!(context instanceof EmulatedContext))
       context.skip("programs run on the emulated platform");
-    const stored = readStored(path.join(corpusFolder, `${String(args)}.json`));
+    const stored = readStored(path.join(corpusFolder, `${args as string}.json`));
     const broken: Record<string, string[]> = {};
     for (const rules of ["xen", "strict", "kvm"] as const) {
       broken[rules] = replay(stored.program, rules).map(({ invariant }) => invariant);

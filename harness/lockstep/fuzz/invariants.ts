@@ -50,6 +50,15 @@ const xen = (clause: string, invariants: readonly Invariant[], because: string):
   because,
 });
 
+/** What follows where a guest hands the secure world a machine address of its own choice. */
+const PHYSICAL_ADDRESS: readonly Invariant[] = [
+  "lists-are-ours",
+  "secure-reach",
+  "no-foreign-data",
+  "shared-is-pinned",
+  "pinned-until-forgotten",
+];
+
 /** Every invariant that a rule set may break, each with the clauses that say so. All else is a bug. */
 export const EXCUSES: readonly Excuse[] = [
   xen("MED-046", ["answered"], "a0 keeps the function id when num_params is over 127"),
@@ -80,16 +89,8 @@ export const EXCUSES: readonly Excuse[] = [
     "a refused duplicate makes OP-TEE free the older RPC argument",
   ),
   xen("MED-131", ["no-stuck-call", "answered"], "a reply with an unknown cookie is dropped"),
-  xen(
-    "MED-135",
-    ["secure-reach", "lists-are-ours", "no-foreign-data"],
-    "the command of the reply decides whether it is translated",
-  ),
-  xen(
-    "MED-141",
-    ["secure-reach", "lists-are-ours", "no-foreign-data"],
-    "other attributes are passed on untranslated",
-  ),
+  xen("MED-135", PHYSICAL_ADDRESS, "the command of the reply decides whether it is translated"),
+  xen("MED-141", PHYSICAL_ADDRESS, "other attributes are passed on untranslated"),
   xen("MED-147", ["no-early-free"], "a duplicate cookie is given back to the guest to free"),
   xen("MED-166", ["pinned-until-forgotten"], "pins go before VM_DESTROYED is sent"),
 ];
