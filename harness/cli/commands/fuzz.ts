@@ -185,7 +185,7 @@ async function documentOf(
     seed,
     interrupted,
     ...counts,
-    clauses: [...coverage.clauses].toSorted(),
+    clauses: coverage.clauses,
     abi: abiReached(coverage),
     findings: findings.map((finding) => ({
       ...finding,

@@ -23,7 +23,7 @@ import {
   placeOf,
 } from "./guest.ts";
 import type { Answer, Lie } from "./program.ts";
-import { imageOf } from "./worlds.ts";
+import { imageOf } from "./tas.ts";
 
 /** An answer without a lie. */
 export const HONEST = { lie: "no", at: 0, cookie: 0 } as const;

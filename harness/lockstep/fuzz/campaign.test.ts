@@ -20,12 +20,7 @@ test(
       await runCampaign({ rules: "xen", seed: 3, runs: 50, jobs: 1 }),
       await runCampaign({ rules: "xen", seed: 3, runs: 50, jobs: 3 }),
     ];
-    const same = ({ batch: { coverage, ...counts }, findings }: typeof one): unknown => ({
-      counts,
-      findings,
-      clauses: [...coverage.clauses].toSorted(),
-      ids: coverage.ids.map(([kind, ids]) => [kind, [...ids].toSorted()]).toSorted(),
-    });
+    const same = ({ batch, findings }: typeof one): unknown => ({ batch, findings });
     expect(same(three)).toEqual(same(one));
     expect(one.batch.programs).toBe(50);
     expect(one.findings.length).toBeGreaterThan(3);

@@ -13,7 +13,7 @@ import {
   type SimpleStep,
   type Step,
 } from "./program.ts";
-import { TA_UUIDS } from "./worlds.ts";
+import { uuidOf } from "./tas.ts";
 
 const NOTHING: readonly never[] = [];
 
@@ -119,8 +119,7 @@ export class Executor {
 
   #open(guest: Guest, step: Extract<SimpleStep, { do: "open" }>): void {
     const page = guest.scratch();
-    const uuid = TA_UUIDS[step.ta % TA_UUIDS.length] ?? "";
-    putOpen(guest, page, uuid, step.login, step.params);
+    putOpen(guest, page, uuidOf(step.ta), step.login, step.params);
     this.#serve(guest, step.serve, () => guest.call(page));
   }
 

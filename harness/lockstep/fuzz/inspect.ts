@@ -79,7 +79,6 @@ export class Inspector {
   beforeEntry(registers: Registers): void {
     const machine = this.#machine;
     const fid = registers.get(0);
-    machine.coverage.abi("port", fid);
     if (fid === OPTEE_SMC.VM_DESTROYED) this.#beforeForgotten(registers.get(1));
     if (registers.get64(7) === 0n) return;
     const guest = machine.watch.entries.at(-1)?.guest;

@@ -1,5 +1,6 @@
 import { ATTR_TYPE, MSG_CMD, OPTEE_SMC } from "../../optee-abi/index.ts";
 import { type Of, either, hex, list, nat, pick, rarely, record } from "./shape.ts";
+import { TA_NAMES } from "./tas.ts";
 
 /** VMs that a program plays with, by slot; a slot's VM is created when it is first used. */
 export const SLOTS = 4;
@@ -184,7 +185,7 @@ const SIMPLE = [
     record({
       do: pick("open"),
       vm,
-      ta: nat(15),
+      ta: pick(...TA_NAMES),
       login: pick(0, 0x8000_0000, 0, 0, 0, 0, 0, 1, 4, 6, 3, 0xf000_0000),
       params: either([6, list(param, 0, 0)], [1, list(param, 1, 4)]),
       serve,

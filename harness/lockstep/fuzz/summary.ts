@@ -1,29 +1,24 @@
-import { MSG_CMD, OPTEE_SMC, RPC_CMD, SMC_RETURN } from "../../optee-abi/index.ts";
-import type { AbiKind, CoverageData } from "./coverage.ts";
+import { ABI_TABLES, type AbiKind, type CoverageData } from "./coverage.ts";
 
-const KNOWN: readonly (readonly [AbiKind, string, Readonly<Record<string, number>>])[] = [
-  ["smc", "functions", OPTEE_SMC],
-  ["return", "return codes", SMC_RETURN],
-  ["message", "message commands", MSG_CMD],
-  ["rpc", "RPC commands", RPC_CMD],
-];
-
-/** How many ids of each table of the ABI a campaign has reached, and which it has not. */
-export function abiReached(coverage: CoverageData): {
+/** How much of one table of the ABI a campaign has reached. */
+export interface AbiReached {
   readonly table: string;
   readonly reached: number;
   readonly of: number;
-  readonly missing: string[];
-}[] {
-  const seen = new Map(coverage.ids.map(([kind, ids]) => [kind, new Set(ids)]));
-  return KNOWN.map(([kind, table, ids]) => {
-    const entries = Object.entries(ids);
-    const missing = entries.filter(([, id]) => seen.get(kind)?.has(id) !== true);
+  readonly missing: readonly string[];
+}
+
+export function abiReached(coverage: CoverageData): AbiReached[] {
+  const seen = new Map(coverage.ids);
+  return Object.entries(ABI_TABLES).map(([kind, { name, ids }]) => {
+    const reached = seen.get(kind as AbiKind) ?? [];
+    const entries = Object.entries<number>(ids);
+    const missing = entries.filter(([, id]) => !reached.includes(id));
     return {
-      table,
+      table: name,
       reached: entries.length - missing.length,
       of: entries.length,
-      missing: missing.map(([name]) => name),
+      missing: missing.map(([id]) => id),
     };
   });
 }

@@ -1,15 +1,14 @@
 import type { PhysicalMemory, Registers } from "../../machine/index.ts";
 import {
-  buildTaImage,
   DEBIAN_4_5_VIRTUALIZED,
   PSEUDO_TAS,
   type Partition,
   SecureWorld,
   type Thread,
-  USER_TAS,
 } from "../../secure-world/index.ts";
 import { SMC_RETURN } from "../../optee-abi/index.ts";
 import type { MachineSpec } from "./program.ts";
+import { FUZZ_TAS } from "./tas.ts";
 
 /** What stands behind the port of a fuzz machine. */
 export interface FuzzWorld {
@@ -21,20 +20,6 @@ export interface FuzzWorld {
   }): void;
   /** The OP-TEE model behind it, undefined for the scripted world. */
   readonly model: SecureWorld | undefined;
-}
-
-/** The modelled TAs with images of a page or two, so that loading them costs little. */
-const TAS = USER_TAS.map((ta, index) => ({ ...ta, imageSize: index % 3 === 0 ? 5000 : 900 }));
-
-/** Every TA that programs open: by number, pseudo-TAs first. */
-export const TA_UUIDS: readonly string[] = [...PSEUDO_TAS, ...TAS].map(({ uuid }) => uuid);
-
-let images: ReadonlyMap<string, Uint8Array> | undefined;
-
-/** The image of a TA, as a supplicant would find it. */
-export function imageOf(uuid: string): Uint8Array | undefined {
-  images ??= new Map(TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
-  return images.get(uuid);
 }
 
 const MIB = 1024 * 1024;
@@ -64,7 +49,7 @@ export class ModelWorld implements FuzzWorld {
       memory,
       nowMs: () => this.#now,
       pseudoTas: PSEUDO_TAS,
-      userTas: TAS,
+      userTas: FUZZ_TAS,
       interruptPending: () => this.#pending.has(this.#places++),
     });
   }

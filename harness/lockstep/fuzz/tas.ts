@@ -1,0 +1,29 @@
+import { buildTaImage, PSEUDO_TAS, USER_TAS } from "../../secure-world/index.ts";
+
+/** The modelled TAs with images of a page or two, so that loading them costs little. */
+export const FUZZ_TAS = USER_TAS.map((ta, index) => ({
+  ...ta,
+  imageSize: index % 3 === 0 ? 5000 : 900,
+}));
+
+const ALL = [...PSEUDO_TAS, ...FUZZ_TAS];
+
+/** Names of the TAs that programs open, pseudo-TAs first. */
+export const TA_NAMES: readonly string[] = ALL.map(({ name }) => name);
+
+const UUIDS = new Map(ALL.map(({ name, uuid }) => [name, uuid]));
+
+/** The UUID of the TA of that name. Throws RangeError for a name that is none. */
+export function uuidOf(name: string): string {
+  const uuid = UUIDS.get(name);
+  if (uuid === undefined) throw new RangeError(`no TA is called ${name}`);
+  return uuid;
+}
+
+let images: ReadonlyMap<string, Uint8Array> | undefined;
+
+/** The image of a TA, as a supplicant would find it. */
+export function imageOf(uuid: string): Uint8Array | undefined {
+  images ??= new Map(FUZZ_TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
+  return images.get(uuid);
+}
