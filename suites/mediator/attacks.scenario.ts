@@ -18,7 +18,7 @@ import {
   openSession,
   registered,
   tmem,
-} from "./raw-driver.ts";
+} from "../support/raw-driver.ts";
 
 type Program = (driver: RawDriver, context: ScenarioContext) => Data;
 

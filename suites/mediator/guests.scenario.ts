@@ -6,7 +6,7 @@ import type { Data, Scenario, ScenarioContext } from "../../harness/platform/ind
 import { buffer, openSession, registerMemory } from "../support/client.ts";
 import { CRYPT, INVOKE_TESTS, LARGE, OS_TEST } from "../support/tas.ts";
 import { vmOf } from "../support/vm.ts";
-import { RawDriver, openSession as openMessage } from "./raw-driver.ts";
+import { RawDriver, openSession as openMessage } from "../support/raw-driver.ts";
 
 const scenario = (
   clauses: readonly string[],

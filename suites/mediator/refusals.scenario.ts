@@ -2,7 +2,7 @@ import { type Ipa } from "../../harness/machine/index.ts";
 import type { RuleSetName } from "../../harness/mediator/index.ts";
 import { MSG_CMD, OPTEE_SMC } from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario } from "../../harness/platform/index.ts";
-import { RawDriver, registered, tmem } from "./raw-driver.ts";
+import { RawDriver, registered, tmem } from "../support/raw-driver.ts";
 
 const guest = (
   clauses: readonly string[],

@@ -3,7 +3,7 @@ import { MSG_CMD } from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
 import { openSession } from "../support/client.ts";
 import { OS_TEST } from "../support/tas.ts";
-import { RawDriver, registered, tmem } from "./raw-driver.ts";
+import { RawDriver, registered, tmem } from "../support/raw-driver.ts";
 
 const RMEM_INPUT = 5;
 const TMEM_LIST = { inout: 0x20b, output: 0x20a } as const;

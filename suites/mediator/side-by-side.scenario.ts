@@ -3,7 +3,7 @@ import { MSG_CMD } from "../../harness/optee-abi/index.ts";
 import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
 import { INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
 import { vmOf } from "../support/vm.ts";
-import { type Asked, RawDriver, openSession, registered, tmem } from "./raw-driver.ts";
+import { type Asked, RawDriver, openSession, registered, tmem } from "../support/raw-driver.ts";
 
 const PAGE = 4096;
 
