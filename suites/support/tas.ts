@@ -66,3 +66,35 @@ export const CONCURRENT_LARGE = { uuid: "5ce0c432-0ab0-40e5-a056-782ca0e6aba2" }
 /** Its create entry point always fails. */
 export const CREATE_FAIL = { uuid: "c3f6e2c0-3548-11e1-b86c-0800200c9a66" } as const;
 export const LARGE = { uuid: "25497083-a58a-4fc5-8a72-1ad7b69b8562" } as const;
+
+export const STORAGE = {
+  uuid: "b689f2a7-8adf-477a-9f99-32e90c0ad0a2",
+  OPEN: 0,
+  CLOSE: 1,
+  READ: 2,
+  WRITE: 3,
+  CREATE: 4,
+  SEEK: 5,
+  UNLINK: 6,
+  RENAME: 7,
+  TRUNC: 8,
+  ALLOC_ENUM: 9,
+  FREE_ENUM: 10,
+  RESET_ENUM: 11,
+  START_ENUM: 12,
+  NEXT_ENUM: 13,
+  CREATE_OVERWRITE: 14,
+  KEY_IN_PERSISTENT: 15,
+  LOOP: 16,
+  RESTRICT_USAGE: 17,
+  ALLOC_OBJ: 18,
+  FREE_OBJ: 19,
+  RESET_OBJ: 20,
+  GET_OBJ_INFO: 21,
+  OPEN_ID_IN_SHM: 22,
+  CREATE_ID_IN_SHM: 23,
+  CREATEOVER_ID_IN_SHM: 24,
+  RENAME_ID_IN_SHM: 25,
+} as const;
+/** The same program as another TA, of which there is one session at a time. */
+export const STORAGE2 = { uuid: "731e279e-aafb-4575-a771-38caa6f0cca6" } as const;

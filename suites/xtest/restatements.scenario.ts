@@ -29,3 +29,27 @@ export {
   regression_1027,
   regression_1028,
 } from "./restated-memory.ts";
+export {
+  regression_6001,
+  regression_6002,
+  regression_6003,
+  regression_6004,
+  regression_6005,
+  regression_6006,
+  regression_6007,
+  regression_6008,
+  regression_6009,
+  regression_6010,
+} from "./restated-storage.ts";
+export {
+  regression_6012,
+  regression_6013,
+  regression_6014,
+  regression_6015,
+  regression_6016,
+  regression_6017,
+  regression_6018,
+  regression_6019,
+  regression_6020,
+  regression_6021,
+} from "./restated-storage-more.ts";

@@ -14,8 +14,11 @@ export class KitRpmb {
   devices: readonly RpmbDevice[] = [];
   /** Whether the kernel routes; else probing is NOT_SUPPORTED and the supplicant serves. */
   kernelRouting = true;
-  /** Requests in order, and answers, as bytes: what a trace of the bus has. */
-  readonly requests: Uint8Array[] = [];
+  /** Requests in order, how many frames their answers have; no frames for device information. */
+  readonly requests: { readonly frames: Uint8Array; readonly responseFrames: number }[] = [];
+  /** Called before every request, by number from 1; may throw where the power goes. */
+  onRequest: ((count: number) => void) | undefined;
+  #count = 0;
   /** Changes an answer on its way. */
   tamper: ((answer: Uint8Array, request: Uint8Array) => Uint8Array) | undefined;
   #selected = -1;
@@ -65,6 +68,7 @@ export class KitRpmb {
     }
     const request = access.read(first);
     if (decodeRequestHeader(request).cmd === RPMB_REQ_CMD.GET_DEV_INFO) {
+      this.requests.push({ frames: new Uint8Array(0), responseFrames: 0 });
       access.write(second, encodeDeviceInfo(device));
       return TEEC.TEEC_SUCCESS;
     }
@@ -77,8 +81,11 @@ export class KitRpmb {
     into: MsgParam,
     access: PayloadAccess,
   ): number {
-    this.requests.push(request.slice());
-    const answer = device.frames(request, Number(into.b) / FRAME_SIZE);
+    const responseFrames = Number(into.b) / FRAME_SIZE;
+    this.requests.push({ frames: request.slice(), responseFrames });
+    this.#count += 1;
+    this.onRequest?.(this.#count);
+    const answer = device.frames(request, responseFrames);
     access.write(into, this.tamper?.(answer, request) ?? answer);
     return TEEC.TEEC_SUCCESS;
   }
