@@ -18,6 +18,10 @@ export default {
     {
       ...unit,
       displayName: "suites",
+      // An installed package lies in a folder that Jest passes over by itself.
+      roots: ["<rootDir>/dist/suites"],
+      haste: { retainAllFiles: true },
+      testPathIgnorePatterns: [],
       testMatch: ["<rootDir>/dist/suites/**/*.test.js"],
       testEnvironment: "<rootDir>/dist/harness/run/jest-environment.js",
     },

@@ -1,5 +1,7 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { expect, test } from "@jest/globals";
-import { silentProgress } from "../../base/index.ts";
+import { packageRoot, silentProgress } from "../../base/index.ts";
 import { type Data, Skipped, type Target, type XtestOutcome } from "../../platform/index.ts";
 import type { CaseResult, RunEventBody, RunSink } from "../../run/index.ts";
 import { runSuites } from "./suite-child.ts";
@@ -138,3 +140,14 @@ test("a case that takes longer than Jest's own limit is not cut short", async ()
   expect(sink.results).toMatchObject([{ status: "pass" }]);
   expect(sink.results[0]?.reason).toBeUndefined();
 }, 60_000);
+
+test("the package ships the configuration that its suites run by, and Jest itself", () => {
+  const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
+    files: string[];
+    dependencies: Record<string, string>;
+  };
+  expect(manifest.files).toEqual(expect.arrayContaining(["dist", "jest.config.mjs"]));
+  expect(Object.keys(manifest.dependencies)).toEqual(
+    expect.arrayContaining(["jest", "jest-environment-node", "@jest/globals"]),
+  );
+});

@@ -1,5 +1,5 @@
 import { execaNode } from "execa";
-import path from "node:path";
+import { createRequire } from "node:module";
 import {
   EXIT,
   InternalError,
@@ -28,7 +28,8 @@ import {
   type ToSuite,
 } from "../../run/index.ts";
 
-const JEST = path.join(packageRoot, "node_modules", "jest", "bin", "jest.js");
+/** Wherever it was installed: beside this package or below it. */
+const JEST = createRequire(import.meta.url).resolve("jest/bin/jest");
 const TAIL_BYTES = 4000;
 
 export interface SuiteChildOptions {

@@ -12,12 +12,10 @@ const words = (text: string): readonly string[] => text.trim().split(/\s+/).filt
 
 /** Implemented clauses that no test names yet. */
 const WANTED = words(`
- 
 `);
 
 /** Sections that tests or scenarios name where they should name clauses. */
 const SECTIONS = words(`
- 
 `);
 
 let account: Account;
