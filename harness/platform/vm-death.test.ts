@@ -1,64 +1,14 @@
 import { expect, jest, test } from "@jest/globals";
 import { budget } from "../base/index.ts";
-import type { SpawnedTask, Task } from "../machine/index.ts";
 import type { GuestUsage, RuleSetName } from "../mediator/index.ts";
-import { TEEC_PARAM, type TeecContext, TeecParam } from "../normal-world/index.ts";
-import { CRYPT_CMD, CRYPT_UUID, INVOKE_TESTS_UUID } from "../secure-world/index.ts";
-import { createEmulated, EmulatedContext, EMULATED_MAP, type EmulatedPlatform } from "./index.ts";
+import { EMULATED_MAP, type EmulatedPlatform } from "./index.ts";
+import { finish, startBusy, type World } from "./testing/busy-vms.ts";
 
 jest.setTimeout(300_000);
 
-const CLIENTS = 3;
-
-/** A client whose answers depend on `salt` alone: registered and temporary memory, a TA to load. */
-function* client(tee: TeecContext, salt: number): Task<string> {
-  const opened = yield* tee.openSession(CRYPT_UUID);
-  const pseudo = yield* tee.openSession(INVOKE_TESTS_UUID);
-  if (opened.session === undefined || pseudo.session === undefined) return "no session";
-  const input = tee.process.memory.allocate(6000, salt);
-  if (input === undefined) return "no memory";
-  input.write(new Uint8Array(6000).fill(salt));
-  const { memory } = yield* tee.registerSharedMemory(input, 1);
-  const output = yield* tee.allocateSharedMemory(32, 2);
-  if (memory === undefined || output.memory === undefined) return "no shared memory";
-  yield* tee.invokeCommand(opened.session, CRYPT_CMD.SHA256, [
-    TeecParam.whole(memory),
-    TeecParam.whole(output.memory),
-  ]);
-  const temporary = tee.process.memory.allocate(9000, 4000);
-  if (temporary === undefined) return "no memory";
-  temporary.write(new Uint8Array(9000).fill(salt));
-  const memref = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INOUT, temporary);
-  yield* tee.invokeCommand(pseudo.session, 1, [memref]);
-  yield* tee.closeSession(opened.session);
-  const hash = Buffer.from(output.memory.buffer.read(0, 32)).toString("hex");
-  return `${hash} ${temporary.read(0, 1)[0]}`;
-}
-
-interface World {
-  readonly platform: EmulatedPlatform;
-  readonly context: EmulatedContext;
-  /** By guest: its clients. */
-  readonly clients: readonly SpawnedTask<string>[][];
-}
-
 /** Two VMs that are up, with clients which have not run yet; `parallel` as a scenario has it. */
-function start(seed: number, rules: RuleSetName, parallel = 0): World {
-  const platform = createEmulated({
-    conduit: "vm",
-    seed,
-    rules,
-    vms: 2,
-    interrupts: 300,
-    parallel,
-  });
-  const context = new EmulatedContext(platform);
-  const tees = [0, 1].map((guest) => Array.from({ length: CLIENTS }, () => context.client(guest)));
-  const clients = tees.map((all, guest) =>
-    all.map((tee, index) => context.guest(guest).spawn("client", client(tee, 10 * guest + index))),
-  );
-  return { platform, context, clients };
-}
+const start = (seed: number, rules: RuleSetName, parallel = 0): World =>
+  startBusy({ seed, rules, parallel, vms: 2, clients: 3, interrupts: 300 });
 
 /** Runs at most `turns` turns of the scheduler; how many there were. */
 function runTurns({ context, clients }: World, turns: number): number {
@@ -68,11 +18,6 @@ function runTurns({ context, clients }: World, turns: number): number {
   );
   return turn;
 }
-
-const finish = ({ context }: World, tasks: readonly SpawnedTask<string>[]): string[] => {
-  context.scheduler.runUntil(() => tasks.every(({ finished }) => finished));
-  return tasks.map((task) => task.result());
-};
 
 /** Frames of the guest windows that still belong to `owner`. */
 function framesOf({ mediator }: EmulatedPlatform, owner: number): number {
