@@ -26,38 +26,50 @@ function watched(context: ScenarioContext, body: () => void): { fid: number; cli
 }
 
 /** A pseudo-TA and a TA that has to be loaded, value and memory parameters, everything mediated. */
-export const everyCallIsMediated = scenario(["MED-009", "MED-053", "MED-101"], (context) => {
-  let sum = 0;
-  let hash = "";
-  const seen = watched(context, () => {
-    const tee = context.client();
-    context.execute(
-      (function* (): Task {
-        const pseudo = yield* openSession(tee, INVOKE_TESTS.uuid);
-        const params = [1, 2, 3].map((a) => TeecParam.value(TEEC_PARAM.VALUE_INPUT, a, a));
-        const out = TeecParam.value(TEEC_PARAM.VALUE_OUTPUT);
-        yield* tee.invokeCommand(pseudo, INVOKE_TESTS.PARAMS, [out, ...params]);
-        sum = out.a;
-        const ta = yield* openSession(tee, CRYPT.uuid);
-        const input = yield* registerMemory(tee, buffer(tee, new TextEncoder().encode("abc"), 40));
-        const output = buffer(tee, 32, 100);
-        yield* tee.invokeCommand(ta, CRYPT.SHA256, [
-          TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INPUT, input, 0, 3),
-          TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, output),
-        ]);
-        hash = Buffer.from(output.read()).toString("hex");
-      })(),
-    );
-  });
-  return {
-    sum,
-    hash,
-    // The hypervisor itself speaks as client 0, and only to announce the VM.
-    others: seen.filter(({ client }) => client !== 1).map(({ fid }) => functionName(fid)),
-    calls: seen.filter(({ fid }) => fid === OPTEE_SMC.CALL_WITH_ARG).length > 5,
-    resumed: seen.some(({ fid }) => fid === OPTEE_SMC.RETURN_FROM_RPC),
+const mediated =
+  (own: number) =>
+  (context: ScenarioContext): Data => {
+    let sum = 0;
+    let hash = "";
+    const seen = watched(context, () => {
+      const tee = context.client();
+      context.execute(
+        (function* (): Task {
+          const pseudo = yield* openSession(tee, INVOKE_TESTS.uuid);
+          const params = [1, 2, 3].map((a) => TeecParam.value(TEEC_PARAM.VALUE_INPUT, a, a));
+          const out = TeecParam.value(TEEC_PARAM.VALUE_OUTPUT);
+          yield* tee.invokeCommand(pseudo, INVOKE_TESTS.PARAMS, [out, ...params]);
+          sum = out.a;
+          const ta = yield* openSession(tee, CRYPT.uuid);
+          const input = yield* registerMemory(
+            tee,
+            buffer(tee, new TextEncoder().encode("abc"), 40),
+          );
+          const output = buffer(tee, 32, 100);
+          yield* tee.invokeCommand(ta, CRYPT.SHA256, [
+            TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INPUT, input, 0, 3),
+            TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, output),
+          ]);
+          hash = Buffer.from(output.read()).toString("hex");
+        })(),
+      );
+    });
+    return {
+      sum,
+      hash,
+      // The hypervisor itself speaks as client 0, and only to announce the VM.
+      others: seen.filter(({ client }) => client !== own).map(({ fid }) => functionName(fid)),
+      calls: seen.filter(({ fid }) => fid === OPTEE_SMC.CALL_WITH_ARG).length > 5,
+      resumed: seen.some(({ fid }) => fid === OPTEE_SMC.RETURN_FROM_RPC),
+    };
   };
-});
+export const everyCallIsMediated = scenario(["MED-009", "MED-053", "MED-101"], mediated(1));
+/** The same unmodified driver under rule set kvm, whose first guest is client 2. */
+export const everyCallIsMediatedKvm = scenario(
+  ["MED-12.1", "MED-12.3", "MED-12.6", "MED-12.IDS"],
+  mediated(2),
+  "kvm",
+);
 
 /**
  * A TA of 284 pages: loading it takes one buffer of that size. What tee-supplicant was asked for

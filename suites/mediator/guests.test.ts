@@ -3,14 +3,20 @@ import { target } from "../support/target.ts";
 
 const run = (name: string): Promise<unknown> => target.run(`mediator/guests#${name}`, null);
 
+const ALL_MEDIATED = {
+  sum: 6,
+  hash: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+  others: ["VM_CREATED"],
+  calls: true,
+  resumed: true,
+};
+
 test("a session to a pseudo-TA and to a TA, values and memory: every SMC goes through the mediator", async () => {
-  expect(await run("everyCallIsMediated")).toEqual({
-    sum: 6,
-    hash: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    others: ["VM_CREATED"],
-    calls: true,
-    resumed: true,
-  });
+  expect(await run("everyCallIsMediated")).toEqual(ALL_MEDIATED);
+});
+
+test("MED-12.6: under kvm the same driver does the same, as client 2 behind the host", async () => {
+  expect(await run("everyCallIsMediatedKvm")).toEqual(ALL_MEDIATED);
 });
 
 test("a TA of 284 pages is too large for xen's buffers of 129, and neither for strict nor for kvm", async () => {
