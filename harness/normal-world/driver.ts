@@ -75,12 +75,12 @@ export class OpteeDriver {
   readonly #queue: CallQueue;
   readonly #buffers: MessageBuffers;
   readonly #carrier: Carrier;
+  readonly #rpc: RpcService;
   readonly #pool: ReservedPool | undefined;
   readonly #notifications: Notifications;
   readonly #interrupt: NotificationInterrupt | undefined;
   /** Sessions that may use the thread kept for them (TEE-3.2). */
   readonly #systemSessions = new Set<number>();
-  readonly #releaseShm: (shm: TeeShm) => Task;
 
   private constructor(kernel: Kernel, facts: SecureWorldFacts, queue: CallQueue) {
     this.kernel = kernel;
@@ -91,17 +91,16 @@ export class OpteeDriver {
       protectedMemory === undefined ? undefined : new ProtectedHeap(protectedMemory);
     this.#notifications = new Notifications(facts.maxNotification);
     this.#pool = this.dynamicShm ? undefined : new ReservedPool(kernel, facts.reservedShm);
-    this.#releaseShm = (shm) => this.releaseShm(shm);
-    const rpc = new RpcService({
+    this.#rpc = new RpcService({
       kernel,
       supplicant: this.supplicant,
       notifications: this.#notifications,
       allocate: (size) => this.#allocatePrivate(size),
-      release: this.#releaseShm,
+      release: (shm) => this.releaseShm(shm),
       supplicantShm: (id) => this.supplicantShm(id),
       rpmb: this.#rpmbRouting(),
     });
-    this.#carrier = new Carrier(kernel, queue, rpc);
+    this.#carrier = new Carrier(kernel, queue, this.#rpc);
     this.#buffers = new MessageBuffers(kernel, this.#placement(), () => this.#makeEntry());
     const line = kernel.conduit.notifications;
     if (line !== undefined && (facts.capabilities & SEC_CAP.ASYNC_NOTIF) !== 0) {
@@ -179,6 +178,11 @@ export class OpteeDriver {
   /** Calls into the secure world that have not returned. */
   get callsRunning(): number {
     return this.#queue.running;
+  }
+
+  /** How often the secure world asked for each RPC command. */
+  get rpcCommands(): ReadonlyMap<number, number> {
+    return this.#rpc.commands;
   }
 
   /** UUIDs of the TAs that the secure world wants devices for, as found by enumeration. */

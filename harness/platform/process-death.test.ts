@@ -112,10 +112,11 @@ function finish(run: Run): void {
   run.context.scheduler.runUntilIdle();
 }
 
-/** Every turn of a run at night, an even sample of them otherwise. */
-function* moments(turns: number): Generator<number> {
+/** Every turn of a run at night, an even sample of them otherwise, and the last one. */
+function moments(turns: number): number[] {
   const count = Math.min(turns, budget(16, turns));
-  for (let index = 0; index < count; index += 1) yield Math.floor((index * turns) / count);
+  const sample = Array.from({ length: count }, (_, index) => Math.floor((index * turns) / count));
+  return [...new Set([...sample, turns - 1])];
 }
 
 for (const conduit of ["vm", "direct"] as const) {

@@ -98,3 +98,12 @@ export const STORAGE = {
 } as const;
 /** The same program as another TA, of which there is one session at a time. */
 export const STORAGE2 = { uuid: "731e279e-aafb-4575-a771-38caa6f0cca6" } as const;
+/** xtest's TA for the GP sockets API. */
+export const SOCKET = {
+  uuid: "873bcd08-c2c3-11e6-a937-d0bf9c45c61c",
+  TCP_OPEN: 0,
+  UDP_OPEN: 1,
+  CLOSE: 2,
+  SEND: 3,
+  RECV: 4,
+} as const;

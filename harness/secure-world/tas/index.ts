@@ -7,6 +7,7 @@ import { socketPta } from "./pta-socket.ts";
 import { rpcTestTa } from "./rpc-test.ts";
 import { missTa, simsKeepAliveTa, simsTa } from "./sims.ts";
 import { createFailTa, largeTa } from "./small.ts";
+import { socketTa } from "./socket.ts";
 import { storage2Ta, storageTa } from "./storage.ts";
 import type { TrustedApplication } from "./ta.ts";
 
@@ -20,6 +21,7 @@ export * from "./pta-socket.ts";
 export * from "./rpc-test.ts";
 export * from "./sims.ts";
 export * from "./small.ts";
+export * from "./socket.ts";
 export * from "./storage.ts";
 export * from "./ta.ts";
 export * from "./tee-api.ts";
@@ -44,6 +46,7 @@ export const USER_TAS: readonly TrustedApplication[] = [
   rpcTestTa,
   simsKeepAliveTa,
   simsTa,
+  socketTa,
   storage2Ta,
   storageTa,
 ];
