@@ -9,7 +9,7 @@ export { type OpenFile, Process, ProcessKilled, type ProcessOptions } from "./pr
 export { type FileNode, FileSystem } from "./filesystem.ts";
 export * from "./network.ts";
 export { Supplicant, type SupplicantOptions } from "./supplicant.ts";
-export { SupplicantFiles } from "./supplicant-fs.ts";
+export { type FsRequest, SupplicantFiles } from "./supplicant-fs.ts";
 export type { SupplicantPlugin } from "./supplicant-plugin.ts";
 export type { RpmbAccess } from "./supplicant-rpmb.ts";
 export {

@@ -23,8 +23,25 @@ interface Directory {
   next: number;
 }
 
+/** One request as it was served: what was asked, and its result code. */
+export interface FsRequest {
+  /** An `FS_OP`. */
+  readonly op: number;
+  /** The name, for requests that have one, without the root. */
+  readonly name?: string;
+  /** The descriptor that was given, or named. */
+  readonly handle: number;
+  /** Byte offset; length for TRUNCATE. */
+  readonly at: number;
+  /** Bytes read or written. */
+  readonly size: number;
+  readonly result: number;
+}
+
 /** The supplicant's service for the secure world's files (MSG-3.1). */
 export class SupplicantFiles {
+  /** Sees every request once it is served. */
+  trace: ((request: FsRequest) => void) | undefined;
   readonly disk: FileSystem;
   readonly #root: string;
   readonly #open = new Map<number, OpenFile>();
@@ -43,6 +60,12 @@ export class SupplicantFiles {
 
   /** Serves one FS request and gives its result code. */
   serve(params: readonly ServiceParam[]): number {
+    const result = this.#serve(params);
+    this.trace?.(describe(params, result));
+    return result;
+  }
+
+  #serve(params: readonly ServiceParam[]): number {
     const [request] = params;
     if (request === undefined || !isValue(request)) return BAD;
     if (!this.#ready && !this.#makeRoot()) return TEEC.TEEC_ERROR_STORAGE_NOT_AVAILABLE;
@@ -262,4 +285,31 @@ function codeOf(negative: number): number {
     default:
       return TEEC.TEEC_ERROR_GENERIC;
   }
+}
+
+const NAMED: readonly number[] = [
+  FS_OP.OPEN,
+  FS_OP.CREATE,
+  FS_OP.REMOVE,
+  FS_OP.RENAME,
+  FS_OP.OPENDIR,
+];
+
+function describe(params: readonly ServiceParam[], result: number): FsRequest {
+  const [request, second, third] = params;
+  const op = Number(request?.a ?? -1n);
+  const named = NAMED.includes(op);
+  const bytes = named ? second?.bytes : undefined;
+  const end = bytes?.indexOf(0) ?? -1;
+  const gives = op === FS_OP.OPEN || op === FS_OP.CREATE || op === FS_OP.OPENDIR;
+  return {
+    op,
+    ...(bytes === undefined || end < 0
+      ? {}
+      : { name: new TextDecoder().decode(bytes.subarray(0, end)) }),
+    handle: Number(gives ? (third?.a ?? 0n) : (request?.b ?? 0n)),
+    at: Number(request?.c ?? 0n),
+    size: named ? 0 : Number(second?.b ?? 0n),
+    result,
+  };
 }

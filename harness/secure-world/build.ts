@@ -21,6 +21,8 @@ export interface OpteeBuild {
   readonly rpmbProbe: boolean;
   /** CFG_BOOT_SECONDARY_REQUEST: cores that wait in the secure world; PSCI starts them otherwise. */
   readonly bootSecondary?: { readonly cores: number };
+  /** CFG_TEE_CORE_DEBUG: the core checks itself, and that can be seen from outside. */
+  readonly coreDebug: boolean;
   /** CFG_REE_FS. */
   readonly reeFs: boolean;
   /** CFG_REE_FS_ALLOW_RESET: a directory that was taken away is made anew. */
@@ -73,6 +75,7 @@ export const DEBIAN_4_5: OpteeBuild = {
   shmAddressSpace: 32 * 1024 * 1024,
   asyncNotif: true,
   rpmbProbe: true,
+  coreDebug: true,
   reeFs: true,
   reeFsAllowReset: false,
   rpmbFs: false,

@@ -124,6 +124,8 @@ export class ReeFs implements BackEnd {
     yield* directory.remove(thread, place);
     yield* this.#commit(thread, directory);
     yield* codeOf(fsRemove(thread, fileName(place.fileNumber)));
+    // A debug build makes sure that it is gone (seen on Debian's 4.5.0).
+    if (this.#core.build.coreDebug) yield* directory.find(thread, uuid, id);
   }
 
   *openDirectory(thread: Thread, uuid: string): SecureTask<StorageDirectory> {
