@@ -30,6 +30,8 @@ export interface RpcArgument {
 /** Memory that the normal world allocated for the data of RPCs. */
 export interface RpcPayload {
   readonly type: number;
+  /** Bytes that were asked for, and that were given. */
+  readonly asked: number;
   readonly size: number;
   readonly pages: SharedPages;
   readonly cookieHigh: number;
@@ -201,7 +203,7 @@ export function* allocatePayload(
   const cookieHigh = arg.u32(at + 28);
   if (given < size) return undefined;
   const buffer = bufferHigh * TWO_32 + bufferLow;
-  const common = { type, size: given, cookieHigh, cookieLow };
+  const common = { type, asked: size, size: given, cookieHigh, cookieLow };
   const contiguous = attr === ATTR_TYPE.TMEM_OUTPUT;
   const pool = contiguous ? reservedShm(core, buffer, given) : undefined;
   if (pool !== undefined) return { ...common, pages: pool, pa: buffer, registered: undefined };
@@ -236,23 +238,28 @@ export function* cachedPayload(
   size: number,
   type: number = SHM_TYPE.APPL,
 ): SecureTask<RpcPayload | undefined> {
-  const kept = thread.payloads.get(user);
-  if (kept !== undefined && kept.type === type && kept.size >= size) return kept;
-  if (kept !== undefined) {
-    thread.payloads.delete(user);
-    yield* freePayload(thread, kept);
-  }
+  if (size === 0) return undefined;
   const rounded = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
+  const kept = thread.payloads.get(user);
+  // What was asked for counts, not what was given.
+  if (kept !== undefined && kept.type === type && kept.asked >= rounded) return kept;
+  thread.payloads.set(user, undefined);
+  if (kept !== undefined) yield* freePayload(thread, kept);
   const fresh = yield* allocatePayload(thread, rounded, type);
-  if (fresh !== undefined) thread.payloads.set(user, fresh);
+  if (fresh === undefined) return undefined;
+  if (fresh.pages.offset % 8 !== 0) {
+    yield* freePayload(thread, fresh);
+    return undefined;
+  }
+  thread.payloads.set(user, fresh);
   return fresh;
 }
 
-/** Frees what `cachedPayload` kept; at the end of every call (SMC-5.3). */
+/** Frees what `cachedPayload` kept, the newest user's first; at the end of every call (SMC-5.3). */
 export function* clearPayloads(thread: Thread): SecureTask {
-  for (const [user, payload] of Array.from(thread.payloads)) {
+  for (const [user, payload] of Array.from(thread.payloads).toReversed()) {
     thread.payloads.delete(user);
-    yield* freePayload(thread, payload);
+    if (payload !== undefined) yield* freePayload(thread, payload);
   }
 }
 

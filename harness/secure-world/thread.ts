@@ -43,7 +43,7 @@ export class Thread {
   /** User TAs that it executes, one inside the other. */
   depth = 0;
   /** Payload buffers that are kept until the end of the call, by user (MSG-3.6). */
-  readonly payloads = new Map<string, RpcPayload>();
+  readonly payloads = new Map<string, RpcPayload | undefined>();
 
   constructor(partition: Partition, index: number) {
     this.partition = partition;
