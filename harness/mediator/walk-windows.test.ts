@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { AccessRecorder, type Ipa, type Pa } from "../machine/index.ts";
+import { AccessRecorder, type Ipa, MAPPING, type Pa } from "../machine/index.ts";
 import { OPTEE_SMC, SMC_RETURN, TEEC, encodePageList } from "../optee-abi/index.ts";
 import type { Vm } from "./contract.ts";
 import { GuestKit, RAM, tmem } from "./testkit/guest-kit.ts";
@@ -58,11 +58,12 @@ test.each([
 ])("MED-063: every page of a guest whose RAM is %s is found again and again", (_, base) => {
   const kit = new GuestKit();
   const vm = vmAt(kit, base);
-  const pages = range(base + 64 * 4096, 511);
+  const pages = range(base + 64 * 4096, 2000);
   const machine = pages.map((page) => kit.machine(page, vm));
+  const lists = range(base + 4096, 4) as [number, ...number[]];
   for (let turn = 0; turn < 3; turn += 1) {
     const rotated = [...pages.slice(turn), ...pages.slice(0, turn)];
-    expect(listed(kit, vm, rotated, [base, base + 4096])).toEqual([
+    expect(listed(kit, vm, rotated, [base, ...lists])).toEqual([
       ...machine.slice(turn),
       ...machine.slice(0, turn),
     ]);
@@ -162,6 +163,54 @@ test("MED-063: with RAM from address 0 on, a page not named before is looked up,
   const places = [RAM, RAM + 4096] as const;
   expect(listed(kit, kit.vm, [one], places)).toEqual([kit.machine(one)]);
   expect(listed(kit, kit.vm, [two, one], places)).toEqual([two, one].map((at) => kit.machine(at)));
+  const many = range(RAM + 3 * MIB, 9);
+  expect(listed(kit, kit.vm, many, places)).toEqual(many.map((at) => kit.machine(at)));
+});
+
+test("MED-063: a page that would get more pins than it can have is refused, in lists of any length", () => {
+  const kit = new GuestKit();
+  const [page, other] = [RAM + MIB, RAM + 2 * MIB];
+  const frame = kit.machine(page) / 4096;
+  const places = [RAM, RAM + 4096] as const;
+  listed(kit, kit.vm, [page, other, page, other, page, other, page, other], places);
+  for (let count = 0; count < 65_532; count += 1) kit.mediator.frames.pin(frame);
+  for (const [times, result] of [
+    [3, Array.from({ length: 3 }, () => kit.machine(page))],
+    [4, REFUSED],
+    [5, REFUSED],
+    [12, REFUSED],
+  ] as const) {
+    const pages = Array.from({ length: times }, () => page);
+    expect(listed(kit, kit.vm, pages, places)).toEqual(result);
+    expect(kit.mediator.frames.pins(frame)).toBe(65_532);
+  }
+});
+
+test("MED-045, MED-063, MED-090: a page that the machine lets no normal world touch is none of the guest's", () => {
+  const secure = { base: 0x38_0000_0000, size: 2 * MIB };
+  const port = new ScriptedPort([
+    { name: "heap", ...HEAP, type: "ram" },
+    { name: "guests", base: 0x30_0000_0000, size: 32 * MIB, type: "ram" },
+    { name: "secure", ...secure, type: "ram", secure: true },
+  ]);
+  const kit = new GuestKit({ port, guests: [{ base: 0x30_0000_0000, size: 32 * MIB }, secure] });
+  const at = RAM + MIB;
+  const own = kit.vm.space.stage2.frame(at / 4096);
+  const map = (frame: number): void => kit.vm.space.stage2.map(at / 4096, frame, MAPPING.ramRw);
+  map(secure.base / 4096);
+  expect(kit.call(at).get(0)).toBe(SMC_RETURN.EBADADDR);
+  const message = kit.put({ cmd: 1, params: [tmem(BigInt(at), 4096, 1n)] });
+  kit.call(message);
+  expect(kit.get(message).ret).toBe(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  expect(port.seen).toEqual([]);
+  map(own);
+  kit.put({ cmd: 1 }, at);
+  port.steps.push((registers) => {
+    map(secure.base / 4096);
+    registers.set(0, SMC_RETURN.OK);
+  });
+  expect(kit.call(at).get(0)).toBe(SMC_RETURN.EBADADDR);
+  expect(kit.mediator.frames.pinnedFrames()).toBe(0);
 });
 
 test("MED-064: of the mediator's list just the entries in use are written", () => {

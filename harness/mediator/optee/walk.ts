@@ -1,6 +1,5 @@
 import {
   type Frames,
-  MAPPING,
   PAGE_SIZE,
   type PinWindow,
   type Stage2,
@@ -95,21 +94,22 @@ function walk(guest: OpteeGuest, buffer: ShmBuffer, firstList: number): boolean 
   let done = 0;
   let good = true;
   for (let list = 0; list < buffer.lists.length && good; list += 1) {
-    const frame = stage2.kind(listPage) === MAPPING.ramRw ? stage2.frame(listPage) : -1;
-    if (frame < 0 || !frames.pin(frame)) {
+    // MED-063: held only while it is read.
+    const frame = guest.hold(listPage);
+    if (frame < 0) {
       good = false;
       break;
     }
-    const bytes = heap.memory.page(frameToPa(frame));
     const count = Math.min(PAGE_LIST.entries, buffer.reserved - done);
     const last = done + count === buffer.reserved;
-    if (bytes !== undefined) scratch.bytes.set(last ? bytes.subarray(0, count * 8) : bytes);
-    // MED-063: held only while it is read.
-    frames.unpin(frame);
+    const bytes = heap.memory.page(frameToPa(frame));
     if (bytes === undefined) {
+      guest.letGo(frame);
       good = false;
       break;
     }
+    scratch.bytes.set(last ? bytes.subarray(0, count * 8) : bytes);
+    guest.letGo(frame);
     const pinned = pinEntries(stage2, frames, scratch.words, count, buffer.entries, done);
     buffer.count = done + pinned;
     if (pinned < count) {
@@ -218,7 +218,7 @@ function pinRemembered(
     const count2 = (frame2 - firstCount) | 0;
     const count3 = (frame3 - firstCount) | 0;
     const unknown = (count0 | count1 | count2 | count3) & beyondCounts;
-    if (unknown !== 0 || (frame0 | frame1 | frame2 | frame3) < 0) break;
+    if (unknown !== 0) break;
     const pins0 = counts[count0] as number;
     const pins1 = counts[count1] as number;
     const pins2 = counts[count2] as number;
