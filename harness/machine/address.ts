@@ -7,6 +7,8 @@ export type Pa = number & { readonly [kind]: "pa" };
 
 export const PAGE_SIZE = 4096;
 export const PAGE_SHIFT = 12;
+/** The offset within its page of any address: a remainder of numbers above 2^31 is a slow call. */
+export const PAGE_MASK = PAGE_SIZE - 1;
 /** One past the largest address: 2^52, the largest that the architecture has. */
 export const ADDRESS_LIMIT = 2 ** 52;
 

@@ -19,6 +19,9 @@ export interface PinRecord {
   readonly reason: string;
   /** The pinned frame numbers. */
   frames(): Iterable<number>;
+  /** The table's own links, to the records entered before and after; undefined to begin with. */
+  before: PinRecord | undefined;
+  after: PinRecord | undefined;
 }
 
 export const FRAMES_PER_CHUNK = 512;
@@ -40,6 +43,8 @@ export class FrameChunk {
 /** Pin counts of the frames from `first` on. The length is a power of two. */
 export interface PinWindow {
   readonly first: number;
+  /** One past the last frame that exists. */
+  readonly end: number;
   readonly counts: Uint16Array;
 }
 
@@ -51,7 +56,7 @@ interface Range {
 }
 
 const MAX_FLAT_FRAMES = 2 ** 22;
-const NO_PINS: PinWindow = { first: 0, counts: new Uint16Array(0) };
+const NO_PINS: PinWindow = { first: 0, end: 0, counts: new Uint16Array(0) };
 
 /**
  * The hypervisor's frame table: who owns each frame, how many pins hold it, which are free. A frame
@@ -60,7 +65,9 @@ const NO_PINS: PinWindow = { first: 0, counts: new Uint16Array(0) };
 export class Frames {
   readonly #ranges: readonly Range[];
   readonly #chunks = new Map<number, FrameChunk>();
-  readonly #records = new Set<PinRecord>();
+  // A linked list, as records come and go with every temporary buffer.
+  #oldest: PinRecord | undefined;
+  #newest: PinRecord | undefined;
   readonly #waiting = new Map<number, () => void>();
   readonly #random: Random | undefined;
   /** Number of frames in all ranges. */
@@ -187,7 +194,9 @@ export class Frames {
 
   /** Adds one pin; false, and nothing changed, when the frame has 65,535 of them or is unknown. */
   pin(frame: number): boolean {
-    const window = this.#pinWindow(frame, true);
+    const last = this.#lastPins;
+    const near = frame >= last.first && frame < last.end;
+    const window = near ? last : this.#pinWindow(frame, true);
     const { first, counts } = window;
     this.#lastPins = window;
     const count = counts[frame - first] ?? MAX_PINS;
@@ -198,7 +207,9 @@ export class Frames {
 
   /** Drops one pin. Throws RangeError when the frame has none: a reference was dropped twice. */
   unpin(frame: number): void {
-    const { first, counts } = this.#pinWindow(frame, false);
+    const last = this.#lastPins;
+    const near = frame >= last.first && frame < last.end;
+    const { first, counts } = near ? last : this.#pinWindow(frame, false);
     const count = counts[frame - first] ?? 0;
     if (count === 0) throw new RangeError(`frame ${frame} is not pinned`);
     counts[frame - first] = count - 1;
@@ -224,16 +235,27 @@ export class Frames {
 
   /** Enters a set of pins into the list of who holds what and why. */
   addRecord(record: PinRecord): void {
-    this.#records.add(record);
+    record.before = this.#newest;
+    if (this.#newest === undefined) this.#oldest = record;
+    else this.#newest.after = record;
+    this.#newest = record;
   }
 
   dropRecord(record: PinRecord): void {
-    this.#records.delete(record);
+    const { before, after } = record;
+    if (before === undefined && this.#oldest !== record) return;
+    if (before === undefined) this.#oldest = after;
+    else before.after = after;
+    if (after === undefined) this.#newest = before;
+    else after.before = before;
+    record.before = undefined;
+    record.after = undefined;
   }
 
   /** Who holds pins, with reasons; of one owner when given. */
   records(owner?: OwnerId): readonly PinRecord[] {
-    const all = [...this.#records];
+    const all: PinRecord[] = [];
+    for (let at = this.#oldest; at !== undefined; at = at.after) all.push(at);
     return owner === undefined ? all : all.filter((record) => record.owner === owner);
   }
 
@@ -260,7 +282,8 @@ export class Frames {
       const known = range.pins.get(key);
       if (known !== undefined || !make) return known ?? NO_PINS;
       const length = flat ? range.end - range.first : FRAMES_PER_CHUNK;
-      const made = { first: key, counts: new Uint16Array(2 ** Math.ceil(Math.log2(length))) };
+      const counts = new Uint16Array(2 ** Math.ceil(Math.log2(length)));
+      const made = { first: key, end: Math.min(key + length, range.end), counts };
       range.pins.set(key, made);
       return made;
     }

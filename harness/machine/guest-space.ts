@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type Ipa, type Pa } from "./address.ts";
+import { PAGE_MASK, PAGE_SIZE, type Ipa, type Pa } from "./address.ts";
 import { FRAMES_PER_CHUNK, type Frames, type OwnerId, frameToPa } from "./frames.ts";
 import type { GuestMemory, PhysicalMemory } from "./port.ts";
 import { MAPPING, type Mapping, Stage2 } from "./stage2.ts";
@@ -170,7 +170,7 @@ export class GuestSpace implements GuestMemory {
     const out = new Uint8Array(length);
     for (let done = 0; done < length;) {
       const address = at + done;
-      const count = Math.min(PAGE_SIZE - (address % PAGE_SIZE), length - done);
+      const count = Math.min(PAGE_SIZE - (address & PAGE_MASK), length - done);
       out.set(this.#memory.read(this.#where(address, false), count), done);
       done += count;
     }
@@ -180,7 +180,7 @@ export class GuestSpace implements GuestMemory {
   write(at: Ipa, bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length;) {
       const address = at + done;
-      const count = Math.min(PAGE_SIZE - (address % PAGE_SIZE), bytes.length - done);
+      const count = Math.min(PAGE_SIZE - (address & PAGE_MASK), bytes.length - done);
       this.#memory.write(this.#where(address, true), bytes.subarray(done, done + count));
       done += count;
     }
@@ -204,7 +204,7 @@ export class GuestSpace implements GuestMemory {
       const why = frame < 0 ? "is not mapped" : "is read-only";
       throw new RangeError(`stage-2 fault: guest address 0x${address.toString(16)} ${why}`);
     }
-    return (frame * PAGE_SIZE + (address % PAGE_SIZE)) as Pa;
+    return (frame * PAGE_SIZE + (address & PAGE_MASK)) as Pa;
   }
 
   #scrub(frame: number, count: number): void {

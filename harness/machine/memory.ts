@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type Pa } from "./address.ts";
+import { PAGE_MASK, PAGE_SIZE, type Pa } from "./address.ts";
 import type { AccessProbe } from "./access.ts";
 import type { PhysicalMemory } from "./port.ts";
 import { Region, type RegionSpec } from "./region.ts";
@@ -74,7 +74,7 @@ export class SparseMemory {
       if (region === undefined || region.spec.type === "mmio") {
         throw new RangeError(`nothing backs 0x${address.toString(16)}`);
       }
-      const from = address % PAGE_SIZE;
+      const from = address & PAGE_MASK;
       const count = Math.min(PAGE_SIZE - from, length - done);
       each(region.page(Math.floor((address - region.base) / PAGE_SIZE)), from, done, count);
       done += count;
@@ -115,7 +115,7 @@ export class MemoryView implements PhysicalMemory {
         return;
       }
       const page = region.page(Math.floor((address - region.base) / PAGE_SIZE));
-      const from = address % PAGE_SIZE;
+      const from = address & PAGE_MASK;
       const count = Math.min(PAGE_SIZE - from, length - done);
       target.set(count === PAGE_SIZE ? page : page.subarray(from, from + count), done);
       done += count;
@@ -139,7 +139,7 @@ export class MemoryView implements PhysicalMemory {
       const count = this.#step(address, length - done);
       region
         .page(Math.floor((address - region.base) / PAGE_SIZE))
-        .set(bytes.subarray(done, done + count), address % PAGE_SIZE);
+        .set(bytes.subarray(done, done + count), address & PAGE_MASK);
       done += count;
     }
   }
@@ -154,6 +154,12 @@ export class MemoryView implements PhysicalMemory {
       this.#memory.probe?.({ by: this.name, kind: "read", at: start, length: PAGE_SIZE });
     }
     return region.page(index);
+  }
+
+  backs(at: Pa): boolean {
+    const region = this.#memory.find(at);
+    if (region === undefined || region.spec.type !== "ram") return false;
+    return !region.secure || this.world === "secure";
   }
 
   dirty(at: Pa, length: number): void {
@@ -180,7 +186,7 @@ export class MemoryView implements PhysicalMemory {
   }
 
   #step(address: number, left: number): number {
-    return Math.min(PAGE_SIZE - (address % PAGE_SIZE), left);
+    return Math.min(PAGE_SIZE - (address & PAGE_MASK), left);
   }
 
   #region(address: number, kind: "read" | "write"): Region {

@@ -15,7 +15,7 @@ export class PageMemo<T> {
   }
 
   of(page: number, bytes: Uint8Array): T {
-    const slot = page % SLOTS;
+    const slot = page & (SLOTS - 1);
     const known = this.#made[slot];
     if (known !== undefined && this.#bytes[slot] === bytes) return known;
     const made = this.#make(bytes);

@@ -22,6 +22,8 @@ export interface PhysicalMemory {
    * not be told; undefined where each access has to ask `page()` anew.
    */
   readonly epoch?: number | undefined;
+  /** Whether `page(at)` would give bytes, without reading any. */
+  backs?(at: Pa): boolean;
   /** Makes whole pages zero, without cost for those never touched; by writing them when absent. */
   zero?(at: Pa, length: number): void;
   /** The same memory with accesses attributed to `name`, where accesses can be recorded. */

@@ -40,7 +40,7 @@ export class Registers {
   /** Splits a number below 2^53 over two registers, high word first, as the OP-TEE ABI does. */
   setPair(highIndex: number, value: number): void {
     this.set(highIndex, Math.floor(value / 0x1_0000_0000));
-    this.set(highIndex + 1, value % 0x1_0000_0000);
+    this.set(highIndex + 1, value >>> 0);
   }
 
   /** The 64-bit value of a pair as a number: the low words of x`highIndex` and of the next. */

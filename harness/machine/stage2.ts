@@ -1,4 +1,4 @@
-import { ADDRESS_LIMIT, PAGE_SIZE, type Ipa, type Pa } from "./address.ts";
+import { ADDRESS_LIMIT, PAGE_MASK, PAGE_SIZE, type Ipa, type Pa } from "./address.ts";
 import { PHYSICAL_LIMIT } from "./region.ts";
 
 /**
@@ -10,6 +10,7 @@ export type Mapping = (typeof MAPPING)[keyof typeof MAPPING];
 
 export const BLOCK_SIZE = 2 * 1024 * 1024;
 const PAGES_PER_BLOCK = BLOCK_SIZE / PAGE_SIZE;
+const INDEX_MASK = PAGES_PER_BLOCK - 1;
 
 /** One 2 MiB slot: a block mapping while `kinds` is undefined, else a table of 512 pages. */
 export interface Stage2Leaf {
@@ -50,7 +51,7 @@ export class Stage2 {
   frame(page: number): number {
     const leaf = this.leaf(Math.floor(page / PAGES_PER_BLOCK));
     if (leaf === undefined) return -1;
-    const index = page % PAGES_PER_BLOCK;
+    const index = page & INDEX_MASK;
     if (leaf.kinds === undefined) return leaf.blockFrame + index;
     if (leaf.kinds[index] === MAPPING.none) return -1;
     const entry = leaf.frames?.[index] ?? 0;
@@ -61,7 +62,7 @@ export class Stage2 {
     const leaf = this.leaf(Math.floor(page / PAGES_PER_BLOCK));
     if (leaf === undefined) return MAPPING.none;
     if (leaf.kinds === undefined) return leaf.blockKind;
-    return (leaf.kinds[page % PAGES_PER_BLOCK] ?? MAPPING.none) as Mapping;
+    return (leaf.kinds[page & INDEX_MASK] ?? MAPPING.none) as Mapping;
   }
 
   /** The frame behind a page of writable RAM, -1 for any other; remembers it in the window. */
@@ -125,15 +126,15 @@ export class Stage2 {
   /** Where byte `at` is, or undefined when it is not mapped. */
   translate(at: Ipa): Pa | undefined {
     const frame = this.frame(Math.floor(at / PAGE_SIZE));
-    return frame < 0 ? undefined : ((frame * PAGE_SIZE + (at % PAGE_SIZE)) as Pa);
+    return frame < 0 ? undefined : ((frame * PAGE_SIZE + (at & PAGE_MASK)) as Pa);
   }
 
   /** Maps one page. Replaces what was there. Throws RangeError for numbers out of range. */
   map(page: number, frame: number, kind: Exclude<Mapping, 0>): void {
     checkRange(page, frame, 1);
     const leaf = this.#table(Math.floor(page / PAGES_PER_BLOCK));
-    leaf.frames[page % PAGES_PER_BLOCK] = kind === MAPPING.ramRw ? frame : ~frame;
-    leaf.kinds[page % PAGES_PER_BLOCK] = kind;
+    leaf.frames[page & INDEX_MASK] = kind === MAPPING.ramRw ? frame : ~frame;
+    leaf.kinds[page & INDEX_MASK] = kind;
     this.#changed(page, 1);
   }
 
@@ -160,8 +161,8 @@ export class Stage2 {
     const key = Math.floor(page / PAGES_PER_BLOCK);
     const leaf = this.#table(key);
     this.#changed(page, 1);
-    leaf.kinds[page % PAGES_PER_BLOCK] = MAPPING.none;
-    leaf.frames[page % PAGES_PER_BLOCK] = 0;
+    leaf.kinds[page & INDEX_MASK] = MAPPING.none;
+    leaf.frames[page & INDEX_MASK] = 0;
     if (leaf.kinds.every((kind) => kind === MAPPING.none)) {
       this.#leaves.delete(key);
       this.#lastKey = -1;

@@ -1,4 +1,4 @@
-import { type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
+import { type Ipa, type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
 import {
   ATTR_META_VALUE_INPUT,
   ATTR_TMEM_OUTPUT_NONCONTIG,
@@ -337,10 +337,25 @@ export class OpteeDriver {
 
   /** Registers an object with the secure world; 0 or a negative errno (SMC-9.10). */
   *registerShm(shm: TeeShm): Task<number> {
+    const done = this.register(shm);
+    return typeof done === "number" ? done : yield* done;
+  }
+
+  /** As `registerShm`; a task only where something has to wait. */
+  register(shm: TeeShm): MaybeTask<number> {
     const list = makePageList(this.kernel, shm.span.pages);
     if (list === undefined) return -ERRNO.ENOMEM;
     const sent = this.#registration(shm, (list[0] ?? 0) + shm.span.offset);
-    const ret = typeof sent === "number" ? sent : yield* sent;
+    return typeof sent === "number"
+      ? this.#endRegister(shm, list, sent)
+      : this.#registerLater(shm, list, sent);
+  }
+
+  *#registerLater(shm: TeeShm, list: readonly Ipa[], sending: Task<number>): Task<number> {
+    return this.#endRegister(shm, list, yield* sending);
+  }
+
+  #endRegister(shm: TeeShm, list: readonly Ipa[], ret: number): number {
     this.kernel.pages.drop(list);
     shm.registered = ret === TEEC.TEEC_SUCCESS;
     return shm.registered ? 0 : -ERRNO.EINVAL;
@@ -348,18 +363,31 @@ export class OpteeDriver {
 
   /** Drops one reference; the last unregisters the object and frees its pages (TEE-3.3.2). */
   *releaseShm(shm: TeeShm): Task {
-    if (dropReference(shm)) return;
+    const later = this.release(shm);
+    if (later !== undefined) yield* later;
+  }
+
+  /** As `releaseShm`; undefined when all is done, else the task that remains. */
+  release(shm: TeeShm): Task | undefined {
+    if (dropReference(shm)) return undefined;
     shm.context?.device.freeShmId(shm.id);
-    if (shm.registered) {
-      const sent = this.#registration(shm, undefined);
-      const ret = typeof sent === "number" ? sent : yield* sent;
-      if (ret !== TEEC.TEEC_SUCCESS) this.kernel.log(`optee: failed to unregister shm ${shm.id}`);
-    }
+    const sent = shm.registered ? this.#registration(shm, undefined) : TEEC.TEEC_SUCCESS;
+    return typeof sent === "number" ? this.#endRelease(shm, sent) : this.#releaseLater(shm, sent);
+  }
+
+  *#releaseLater(shm: TeeShm, sending: Task<number>): Task {
+    const later = this.#endRelease(shm, yield* sending);
+    if (later !== undefined) yield* later;
+  }
+
+  #endRelease(shm: TeeShm, ret: number): Task | undefined {
+    if (ret !== TEEC.TEEC_SUCCESS) this.kernel.log(`optee: failed to unregister shm ${shm.id}`);
     this.#free(shm);
     const { context } = shm;
-    if (context === undefined) return;
-    if (context.references > 1) context.references -= 1;
-    else yield* context.device.putContext(context);
+    if (context === undefined) return undefined;
+    if (context.references === 1) return context.device.putContext(context);
+    context.references -= 1;
+    return undefined;
   }
 
   /**

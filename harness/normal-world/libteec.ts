@@ -319,7 +319,10 @@ export class TeecContext {
   *#releaseTemporary({ temporary }: Operation): Task {
     for (let index = 0; index < temporary.length; index += 1) {
       const entry = temporary[index];
-      if (entry !== undefined) yield* this.releaseSharedMemory(entry.memory);
+      if (entry === undefined) continue;
+      const { memory } = entry;
+      if (memory.shadow !== undefined) yield* this.releaseSharedMemory(memory);
+      else if (memory.fd >= 0) yield* this.process.close(memory.fd);
     }
     temporary.length = 0;
   }

@@ -12,9 +12,11 @@ export function makePageList(kernel: Kernel, pages: readonly Ipa[]): Ipa[] | und
   const list = count === 1 ? kernel.pages.allocate(1) : kernel.pages.allocateContiguous(count);
   if (list === undefined) return undefined;
   const { memory } = kernel.conduit;
-  const views = list.map((page) =>
-    kernel.views.of(page / PAGE_SIZE, memory.page(page) ?? new Uint8Array(PAGE_SIZE)),
-  );
+  const views: DataView[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const page = list[index] as Ipa;
+    views.push(kernel.views.of(page / PAGE_SIZE, memory.page(page) ?? new Uint8Array(PAGE_SIZE)));
+  }
   encodePageList(pages, list, views);
   const last = views.at(-1);
   if (last !== undefined && pages.length > 0 && pages.length % PAGE_LIST.entries === 0) {

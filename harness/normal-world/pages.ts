@@ -34,17 +34,21 @@ export class PageAllocator {
   /** `count` zeroed pages, or undefined when there are not so many. */
   allocate(count: number): Ipa[] | undefined {
     if (count > this.#free.length) return undefined;
+    // Most are for one page, and an array that grows has room for many.
+    if (count === 1) return [this.#take()];
     const pages: Ipa[] = [];
-    for (let index = 0; index < count; index += 1) {
-      const page = this.#free.pop();
-      if (page === undefined) break;
-      this.#memory.page(page)?.fill(0);
-      this.#memory.dirty(page, PAGE_SIZE);
-      this.#references[(page - this.#base) / PAGE_SIZE] = 1;
-      pages.push(page);
-    }
-    this.#used += pages.length;
+    for (let index = 0; index < count; index += 1) pages.push(this.#take());
     return pages;
+  }
+
+  /** The next free page, zeroed; the caller has seen that there is one. */
+  #take(): Ipa {
+    const page = this.#free.pop() ?? (0 as Ipa);
+    this.#memory.page(page)?.fill(0);
+    this.#memory.dirty(page, PAGE_SIZE);
+    this.#references[(page - this.#base) / PAGE_SIZE] = 1;
+    this.#used += 1;
+    return page;
   }
 
   /** `count` zeroed pages at adjacent addresses, or undefined when no run of free ones is so long. */

@@ -95,7 +95,8 @@ export class Process implements Caller {
     const file = this.#files.delete(fd);
     if (file === undefined) return -ERRNO.EBADF;
     this.#systemCalls += 1;
-    if (!dropped(file)) yield* this.#putLast(file);
+    const later = dropped(file) ? undefined : this.#putLast(file);
+    if (later !== undefined) yield* later;
     this.#leave();
     return 0;
   }
@@ -132,7 +133,8 @@ export class Process implements Caller {
     this.#systemCalls += 1;
     const answer = teeIoctl(this, file.context, request, payload, buffer, writable);
     const result = typeof answer === "number" ? answer : yield* answer;
-    if (!dropped(file)) yield* this.#putLast(file);
+    const later = dropped(file) ? undefined : this.#putLast(file);
+    if (later !== undefined) yield* later;
     this.#leave();
     return result;
   }
@@ -215,7 +217,8 @@ export class Process implements Caller {
     for (const buffer of Array.from(this.#mapped.keys())) yield* this.#unmap(buffer);
     for (const [fd, file] of this.#files.entries()) {
       this.#files.delete(fd);
-      if (!dropped(file)) yield* this.#putLast(file);
+      const later = dropped(file) ? undefined : this.#putLast(file);
+      if (later !== undefined) yield* later;
     }
     for (const resource of this.resources.splice(0)) resource.close();
     this.memory.close();
@@ -246,10 +249,12 @@ export class Process implements Caller {
 
   readonly #mapped = new Map<UserBuffer, TeeShm>();
 
-  *#putLast(file: OpenFile): Task {
-    if (file.kind === "tee") yield* file.context.device.putContext(file.context);
-    else if (file.kind === "dmabuf") file.buffer.heap.drop(file.buffer);
-    else yield* file.shm.context?.device.driver.releaseShm(file.shm) ?? nothing();
+  /** The end of an open file; undefined when all is done, else the task that remains. */
+  #putLast(file: OpenFile): Task | undefined {
+    if (file.kind === "tee") return file.context.device.putContext(file.context);
+    if (file.kind === "shm") return file.shm.context?.device.driver.release(file.shm) ?? undefined;
+    file.buffer.heap.drop(file.buffer);
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-import { PAGE_SIZE, type Task } from "../machine/index.ts";
+import { type MaybeTask, PAGE_SIZE, type Task } from "../machine/index.ts";
 import {
   ERRNO,
   SHM_ALLOC_DATA,
@@ -6,6 +6,7 @@ import {
   SHM_REGISTER_FD_DATA,
 } from "../tee-uapi/index.ts";
 import type { IoctlCall } from "./ioctl-call.ts";
+import type { TeeShm } from "./shm.ts";
 
 export function* shmAlloc(call: IoctlCall): Task<number> {
   const { view, context, process } = call;
@@ -28,7 +29,8 @@ export function* shmAlloc(call: IoctlCall): Task<number> {
   return process.install({ kind: "shm", shm, references: 1 });
 }
 
-export function* shmRegister(call: IoctlCall): Task<number> {
+/** SHM_REGISTER; a task only where something has to wait. */
+export function shmRegister(call: IoctlCall): MaybeTask<number> {
   const { view, context, process } = call;
   const { device } = context;
   const address = readSize(view, SHM_REGISTER_DATA.addr);
@@ -43,15 +45,26 @@ export function* shmRegister(call: IoctlCall): Task<number> {
   kernel.pages.hold(span.pages);
   const id = device.takeShmId();
   const shm = kernel.makeShm({ id, context, span, size: length, kind: "user" });
-  const registered = device.privileged ? 0 : yield* device.driver.registerShm(shm);
-  if (registered !== 0) {
-    device.freeShmId(id);
-    kernel.freeShm(shm);
-    return registered;
+  const registered = device.privileged ? 0 : device.driver.register(shm);
+  return typeof registered === "number"
+    ? endRegister(call, shm, registered)
+    : registerLater(call, shm, registered);
+}
+
+function* registerLater(call: IoctlCall, shm: TeeShm, registering: Task<number>): Task<number> {
+  return endRegister(call, shm, yield* registering);
+}
+
+function endRegister({ view, context, process }: IoctlCall, shm: TeeShm, status: number): number {
+  const { device } = context;
+  if (status !== 0) {
+    device.freeShmId(shm.id);
+    process.kernel.freeShm(shm);
+    return status;
   }
   device.addShm(shm);
-  view.setInt32(SHM_REGISTER_DATA.id, id, true);
-  writeSize(view, SHM_REGISTER_DATA.length, length);
+  view.setInt32(SHM_REGISTER_DATA.id, shm.id, true);
+  writeSize(view, SHM_REGISTER_DATA.length, shm.size);
   return process.install({ kind: "shm", shm, references: 1 });
 }
 

@@ -1,4 +1,4 @@
-import { type Ipa, PAGE_SIZE } from "../machine/index.ts";
+import { type Ipa, PAGE_MASK, PAGE_SIZE } from "../machine/index.ts";
 import type { Kernel } from "./kernel.ts";
 import type { PageSpan } from "./pages.ts";
 
@@ -62,7 +62,7 @@ export class UserMemory {
 
   /** Removes the mapping that starts at the page of `buffer`; its pages lose a reference. */
   unmap(buffer: UserBuffer): void {
-    const start = buffer.address - (buffer.address % PAGE_SIZE);
+    const start = buffer.address - (buffer.address & PAGE_MASK);
     const index = this.#mappings.findIndex((one) => one.start === start);
     const [gone] = index < 0 ? [] : this.#mappings.splice(index, 1);
     if (gone !== undefined) this.#kernel.pages.drop(gone.pages);
@@ -76,7 +76,7 @@ export class UserMemory {
 
   /** The bytes at [address, address + size); undefined when they are not all mapped together. */
   span(address: number, size: number): PageSpan | undefined {
-    const offset = address % PAGE_SIZE;
+    const offset = address & PAGE_MASK;
     const start = address - offset;
     const end = start + Math.ceil((offset + size) / PAGE_SIZE) * PAGE_SIZE;
     const home = this.#mappings.find(

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { InterruptLine, type PhysicalMemory } from "../machine/index.ts";
+import { dataViewOf, InterruptLine, PageMemo, type PhysicalMemory } from "../machine/index.ts";
 import { zeroHuk } from "../rpmb/index.ts";
 import { type Features, featuresOf, type OpteeBuild } from "./build.ts";
 import { PrivateMemory } from "./memory-object.ts";
@@ -47,6 +47,8 @@ export class Core {
   readonly huk: KeyObject;
   readonly rpmbKeyReady: () => boolean;
   readonly seed: number;
+  /** Pages that lists of others are read from. */
+  readonly lists = new PageMemo(dataViewOf);
   readonly print: (line: string) => void;
   /** The region of protected memory that is so from the start, where the build has one. */
   readonly protectedRegion: { readonly base: number; readonly memory: PrivateMemory } | undefined;

@@ -1,10 +1,11 @@
-import { ADDRESS_LIMIT, PAGE_SIZE, type Pa } from "../machine/index.ts";
+import { ADDRESS_LIMIT, PAGE_MASK, PAGE_SIZE, type Pa } from "../machine/index.ts";
 import { PAGE_LIST } from "../optee-abi/index.ts";
 import type { Core } from "./core.ts";
 import { SharedPages } from "./memory-object.ts";
 import type { Partition } from "./partition.ts";
 
 const TWO_32 = 0x1_0000_0000;
+const HIGH_LIMIT = ADDRESS_LIMIT / TWO_32;
 
 /** Core heap that a registered object takes: a header and one address for each page, in bytes. */
 export const registeredObjectHeap = (pages: number): number => 64 + 8 * pages;
@@ -31,7 +32,9 @@ export const canShare = (partition: Partition, pa: number): boolean =>
 
 /** Whether a page of non-secure RAM is at `pa`. */
 export function isNonSecureRam(core: Core, pa: number): boolean {
-  return pa < ADDRESS_LIMIT && core.build.dynamicShm && core.memory.page(pa as Pa) !== undefined;
+  if (pa >= ADDRESS_LIMIT || !core.build.dynamicShm) return false;
+  const { memory } = core;
+  return memory.backs?.(pa as Pa) ?? memory.page(pa as Pa) !== undefined;
 }
 
 /**
@@ -46,7 +49,7 @@ export function extractPages(
 ): SharedPages | undefined {
   const { core } = partition;
   if (bufPtr >= ADDRESS_LIMIT || size >= ADDRESS_LIMIT) return undefined;
-  const offset = bufPtr % PAGE_SIZE;
+  const offset = bufPtr & PAGE_MASK;
   if (size + offset === 0) return undefined;
   const count = Math.floor((size + offset - 1) / PAGE_SIZE) + 1;
   if (!partition.heapHasRoom(registeredObjectHeap(count))) return undefined;
@@ -55,7 +58,7 @@ export function extractPages(
   for (;;) {
     const list = canShare(partition, listPa) ? core.memory.page(listPa as Pa) : undefined;
     if (list === undefined) return undefined;
-    const words = new DataView(list.buffer, list.byteOffset, PAGE_SIZE);
+    const words = core.lists.of(Math.floor(listPa / PAGE_SIZE), list);
     const here = Math.min(PAGE_LIST.entries, count - pages.length);
     for (let index = 0; index < here; index += 1) {
       const page = entry(words, index);
@@ -73,6 +76,6 @@ export function extractPages(
 /** Word `index` of a list page when it is a page-aligned address below 2^52. */
 function entry(words: DataView, index: number): number | undefined {
   const low = words.getUint32(index * 8, true);
-  const address = words.getUint32(index * 8 + 4, true) * TWO_32 + low;
-  return address % PAGE_SIZE === 0 && address < ADDRESS_LIMIT ? address : undefined;
+  const high = words.getUint32(index * 8 + 4, true);
+  return (low & PAGE_MASK) === 0 && high < HIGH_LIMIT ? high * TWO_32 + low : undefined;
 }

@@ -43,22 +43,33 @@ export function importParams(
 ): Imported {
   const params: TaParams = [new TaParam(), new TaParam(), new TaParam(), new TaParam()];
   const held: RegisteredObject[] = [];
-  const imported = (result: number): Imported => ({ result, params, held });
-  if (count > MAX_TA_PARAMS) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  const result = importEach(partition, arg, first, count, params, held);
+  return { result, params, held };
+}
+
+function importEach(
+  partition: Partition,
+  arg: SharedPages,
+  first: number,
+  count: number,
+  params: TaParams,
+  held: RegisteredObject[],
+): number {
+  if (count > MAX_TA_PARAMS) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   for (let index = 0; index < count; index += 1) {
     const param = params[index];
     if (param === undefined) break;
     const at = messageSize(first + index);
     const attr = arg.u32(at);
     const type = attr & ATTR.TYPE_MASK;
-    if ((attr & ATTR.META) !== 0) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    if ((attr & ATTR.META) !== 0) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     if (type === ATTR_TYPE.NONE) continue;
     if (isValueType(type)) {
       param.type = type;
       param.give(arg.u32(at + 8), arg.u32(at + 16));
       continue;
     }
-    if (!isRmemType(type) && !isTmemType(type)) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+    if (!isRmemType(type) && !isTmemType(type)) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     const address = arg.u32(at + 12) * TWO_32 + arg.u32(at + 8);
     const size = arg.u32(at + 20) * TWO_32 + arg.u32(at + 16);
     const cookieLow = arg.u32(at + 24);
@@ -66,24 +77,24 @@ export function importParams(
     param.type = TYPES[type] ?? 0;
     if (isRmemType(type)) {
       const object = findObject(partition, cookieHigh, cookieLow);
-      if (object === undefined) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+      if (object === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
       object.users += 1;
       held.push(object);
-      if (address + size > object.pages.size) return imported(TEEC.TEEC_ERROR_SECURITY);
+      if (address + size > object.pages.size) return TEEC.TEEC_ERROR_SECURITY;
       param.isProtected = partition.lent.count > 0 && partition.lent.includes(object);
       refer(param, object.pages, address, size);
     } else if (address === 0 && partition.core.features.nullMemrefs) {
       continue;
     } else if ((attr & ATTR.NONCONTIG) !== 0) {
       const pages = extractPages(partition, address, size);
-      if (pages === undefined) return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+      if (pages === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
       held.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
       refer(param, pages, 0, size);
     } else if (!contiguous(partition, param, held, address, size)) {
-      return imported(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+      return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     }
   }
-  return imported(TEEC.TEEC_SUCCESS);
+  return TEEC.TEEC_SUCCESS;
 }
 
 /** Lent memory has cookies of the same kind. Without dynamic shared memory no cookie is known. */

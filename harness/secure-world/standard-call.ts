@@ -1,4 +1,4 @@
-import { PAGE_SIZE } from "../machine/index.ts";
+import { PAGE_MASK, PAGE_SIZE } from "../machine/index.ts";
 import {
   messageSize,
   MSG_MAX_NUM_PARAMS,
@@ -49,7 +49,7 @@ function withAddress(thread: Thread, pa: number, rpcArg: boolean): MaybeSecure<n
     const size = Math.min(PAGE_SIZE, pool.base + pool.size - pa);
     return withRoom(thread, mapPool(thread, pa, size), rpcArg);
   }
-  if (pa % PAGE_SIZE !== 0 || !canShare(thread.partition, pa)) return SMC_RETURN.EBADADDR;
+  if ((pa & PAGE_MASK) !== 0 || !canShare(thread.partition, pa)) return SMC_RETURN.EBADADDR;
   const room = new SharedPages(core.memory, [pa as Pa], 0, PAGE_SIZE);
   const object = enterMessage(thread, room);
   const code = withRoom(thread, room, rpcArg);
@@ -117,7 +117,7 @@ function withRegistered(
   if (pages.pages.length * PAGE_SIZE > partition.core.build.shmAddressSpace) {
     return SMC_RETURN.ENOMEM;
   }
-  if ((pages.offset + offset) % 8 !== 0 || offset >= pages.size) return SMC_RETURN.EBADADDR;
+  if (((pages.offset + offset) & 7) !== 0 || offset >= pages.size) return SMC_RETURN.EBADADDR;
   object.users += 1;
   const room = new SharedPages(
     thread.partition.core.memory,

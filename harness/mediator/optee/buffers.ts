@@ -42,6 +42,8 @@ export class ShmBuffer implements Chained<ShmBuffer>, PinRecord {
   closed = false;
   /** The cookie table's own link. */
   older: ShmBuffer | undefined;
+  before: PinRecord | undefined;
+  after: PinRecord | undefined;
   /** Frames of the mediator's own page list, while the secure world may read it. */
   lists: number[] = [];
 

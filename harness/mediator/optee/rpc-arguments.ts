@@ -23,6 +23,8 @@ export class RpcArgument implements Chained<RpcArgument>, PinRecord {
   readonly shadow: number;
   /** The cookie table's own link. */
   older: RpcArgument | undefined;
+  before: PinRecord | undefined;
+  after: PinRecord | undefined;
   #bytes: Uint8Array | undefined;
   #view = NO_MESSAGE;
 

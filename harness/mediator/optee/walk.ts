@@ -18,6 +18,9 @@ class Scratch {
   readonly words = new Int32Array(this.bytes.buffer);
 }
 
+/** Never written to: an array that grows from nothing has room for many, and most need one. */
+const NO_LISTS: number[] = [];
+
 // A stack and not one object: an access hook may let another vCPU enter in the middle of a walk.
 const scratches: Scratch[] = [];
 
@@ -43,11 +46,12 @@ export function translateNoncontig(
   if (pages === 0 || pages > rules.maxPagesPerBuffer) return STATUS.enomem;
 
   // MED-061: the list comes first, then the book-keeping, as its order decides which error is seen.
-  const lists: number[] = [];
+  let lists: number[] = NO_LISTS;
   for (let list = listPagesFor(pages); list > 0; list -= 1) {
     const frame = heap.allocate("page-list");
     if (frame < 0) return giveBack(guest, lists, STATUS.enomem);
-    lists.push(frame);
+    if (lists.length === 0) lists = [frame];
+    else lists.push(frame);
   }
   const high = view.high(index, WORD.shm_ref);
   const low = view.low(index, WORD.shm_ref);
