@@ -3,7 +3,6 @@ import {
   ATTR_META_VALUE_INPUT,
   ATTR_TMEM_OUTPUT_NONCONTIG,
   ATTR_TYPE,
-  type MessageView,
   MSG_CMD,
   OPTEE_SMC,
   SEC_CAP,
@@ -11,10 +10,18 @@ import {
   TEEC_ORIGIN,
   WORD,
 } from "../optee-abi/index.ts";
-import { ERRNO, type Param } from "../tee-uapi/index.ts";
+import { ERRNO } from "../tee-uapi/index.ts";
 import { NotificationInterrupt } from "./async-notifications.ts";
 import type { CallQueue } from "./call-queue.ts";
 import { Carrier } from "./carrier.ts";
+import type {
+  DriverParam,
+  DriverResult,
+  InvokeRequest,
+  OpenRequest,
+  StoredResult,
+} from "./driver-calls.ts";
+import { COMMUNICATION, commsError, outcome, setOctets } from "./driver-calls.ts";
 import { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 import type { Kernel } from "./kernel.ts";
 import { type MessageBuffer, MessageBuffers, type Placement } from "./message-buffers.ts";
@@ -29,39 +36,6 @@ import { RpcService } from "./rpc-service.ts";
 import { dropReference, type TeeShm } from "./shm.ts";
 import { type Caller, kernelCaller, SupplicantQueue } from "./supplicant-queue.ts";
 import type { TeeContext } from "./tee-context.ts";
-
-/** A parameter on its way to the secure world, with the object behind a memory reference. */
-export interface DriverParam {
-  readonly param: Param;
-  shm: TeeShm | undefined;
-}
-
-export interface DriverResult {
-  readonly ret: number;
-  readonly origin: number;
-}
-
-export interface OpenRequest {
-  readonly uuid: Uint8Array;
-  readonly clientUuid: Uint8Array;
-  readonly login: number;
-  readonly cancelId: number;
-}
-
-/** An invocation: what it says, with `count` of `params` used. */
-export interface InvokeRequest {
-  readonly session: number;
-  readonly func: number;
-  readonly cancelId: number;
-  readonly params: readonly DriverParam[];
-  readonly count: number;
-}
-
-/** Where an outcome is stored. */
-export interface StoredResult {
-  ret: number;
-  origin: number;
-}
 
 /** Linux's OP-TEE driver on the SMC transport. Everything that can sleep is a task. */
 export class OpteeDriver {
@@ -478,25 +452,4 @@ export class OpteeDriver {
     const sent = this.#carrier.send(buffer, params, caller, system);
     return typeof sent === "boolean" ? sent : yield* sent;
   }
-}
-
-const COMMUNICATION: DriverResult = {
-  ret: TEEC.TEEC_ERROR_COMMUNICATION,
-  origin: TEEC_ORIGIN.TEEC_ORIGIN_COMMS,
-};
-
-const commsError = (ret: number): DriverResult => ({
-  ret,
-  origin: TEEC_ORIGIN.TEEC_ORIGIN_COMMS,
-});
-
-const outcome = (message: MessageView): DriverResult => ({
-  ret: message.ret,
-  origin: message.retOrigin,
-});
-
-function setOctets(message: MessageView, index: number, octets: Uint8Array): void {
-  const view = new DataView(octets.buffer, octets.byteOffset, 16);
-  message.setWords(index, WORD.a, view.getUint32(4, true), view.getUint32(0, true));
-  message.setWords(index, WORD.b, view.getUint32(12, true), view.getUint32(8, true));
 }

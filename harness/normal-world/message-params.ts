@@ -1,6 +1,6 @@
 import { ATTR_TYPE, type MessageView, WORD } from "../optee-abi/index.ts";
 import { isMemrefType, isValueType, PARAM_ATTR } from "../tee-uapi/index.ts";
-import type { DriverParam } from "./driver.ts";
+import type { DriverParam } from "./driver-calls.ts";
 import { shmAddress } from "./shm.ts";
 
 const RMEM_SHIFT = ATTR_TYPE.RMEM_INPUT - PARAM_ATTR.MEMREF_INPUT;

@@ -1,5 +1,6 @@
 import { Scheduler, type Task } from "../../machine/index.ts";
-import type { DriverResult, OpteeDriver } from "../driver.ts";
+import type { DriverResult } from "../driver-calls.ts";
+import type { OpteeDriver } from "../driver.ts";
 import type { KernelOptions } from "../kernel.ts";
 import { Linux, type LinuxOptions } from "../linux.ts";
 import { kernelCaller } from "../supplicant-queue.ts";
