@@ -1,21 +1,35 @@
 import path from "node:path";
 import { expect, jest, test } from "@jest/globals";
 import { ADDER, adderBackEnd } from "../docs/examples/adder-tee.ts";
+import { differences } from "../docs/examples/from-a-program.ts";
 import { packageRoot } from "../harness/base/index.ts";
-import { loadBoard } from "../harness/board/index.ts";
 import { type Pa, Registers, SparseMemory } from "../harness/machine/index.ts";
 import { createMediator, opteeBackEnd } from "../harness/mediator/index.ts";
-import { EmulatedTarget, loadOwnTarget } from "../harness/platform/index.ts";
+import { loadOwnTarget } from "../harness/platform/index.ts";
 
 jest.setTimeout(120_000);
 
+const example = (name: string): string =>
+  path.join(packageRoot, "dist", "docs", "examples", `${name}.js`);
+
 test("docs/examples/adder-tee: OP-TEE behind a mediator with another back end is as ever", async () => {
-  const own = await loadOwnTarget(
-    path.join(packageRoot, "dist", "docs", "examples", "adder-tee.js"),
-    "/",
-  );
-  const target = new EmulatedTarget(await loadBoard("emulated", { env: {} }), { own });
+  const own = await loadOwnTarget(example("adder-tee"), "/");
+  const references = ["mediator/guests#twoGuests", "normal-world/parameters#temporaryMemref"];
+  expect(await differences(own, references)).toEqual([]);
+});
   expect(await target.run("mediator/guests#twoGuests", null)).toEqual([0, 0, 0]);
+});
+
+test("docs/examples/from-a-program: what differs on a mediator of one's own", async () => {
+  const references = ["refusals#duplicateCookie", "refusals#foreignPages", "guests#twoGuests"];
+  const found = await differences(
+    await loadOwnTarget(example("direct-mapped"), "/"),
+    references.map((name) => `mediator/${name}`),
+  );
+  expect(found.map(({ reference }) => reference)).toEqual([
+    "mediator/refusals#duplicateCookie",
+    "mediator/refusals#foreignPages",
+  ]);
 });
 
 const HEAP = { base: 0x10_0000_0000, size: 0x10_0000 };
