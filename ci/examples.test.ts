@@ -17,8 +17,6 @@ test("docs/examples/adder-tee: OP-TEE behind a mediator with another back end is
   const references = ["mediator/guests#twoGuests", "normal-world/parameters#temporaryMemref"];
   expect(await differences(own, references)).toEqual([]);
 });
-  expect(await target.run("mediator/guests#twoGuests", null)).toEqual([0, 0, 0]);
-});
 
 test("docs/examples/from-a-program: what differs on a mediator of one's own", async () => {
   const references = ["refusals#duplicateCookie", "refusals#foreignPages", "guests#twoGuests"];
