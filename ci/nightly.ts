@@ -1,11 +1,14 @@
 import { boardLegs } from "./board-legs.ts";
 import { cli, countRun } from "./cli.ts";
+import { fuzz } from "./fuzz.ts";
 import { jest } from "./jest.ts";
 import { Lane } from "./stages.ts";
 
 // `npm run nightly`: the code of `npm test` with the large budgets for property tests and stress.
 
 const LIMIT_MINUTES = 8 * 60;
+/** For each rule set. */
+const FUZZ_TIME = "10m";
 
 async function main(): Promise<number> {
   process.env["LOCKSTEP_BUDGET"] = "nightly";
@@ -15,6 +18,11 @@ async function main(): Promise<number> {
   await lane.stage("suites, emulated", async (abort) =>
     countRun(await cli(["run", "--json"], abort), { exitCodes: [0] }),
   );
+  await lane.stage("fuzz, large", async (abort) => {
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    process.stdout.write(`a fresh seed: ${seed}\n`);
+    return await fuzz(seed, ["--time", FUZZ_TIME], abort);
+  });
   for (const board of boards.filter((name) => name !== "")) await boardLegs(lane, board);
   return lane.close();
 }

@@ -1,12 +1,15 @@
 import { boardLegs } from "./board-legs.ts";
 import { cli, countRun } from "./cli.ts";
+import { fuzz } from "./fuzz.ts";
 import { jest } from "./jest.ts";
 import { Lane } from "./stages.ts";
 
-// `npm test`: unit tests and every suite on the emulated platform; then the legs of the boards that
-// LOCKSTEP_BOARDS names, which are thereby mandatory.
+// `npm test`: unit tests, every suite on the emulated platform and a small fuzz campaign; then the
+// legs of the boards that LOCKSTEP_BOARDS names, which are thereby mandatory.
 
 const DEFAULT_LIMIT_MINUTES = 75;
+/** About ten seconds for each rule set on two idle cores. */
+const FUZZ = { seed: 1, amount: ["--runs", "2000"] } as const;
 
 async function main(): Promise<number> {
   const limit = Number(process.env["LOCKSTEP_TEST_LIMIT_MINUTES"] ?? DEFAULT_LIMIT_MINUTES);
@@ -18,6 +21,7 @@ async function main(): Promise<number> {
   await lane.stage("suites, emulated", async (abort) =>
     countRun(await cli(["run", "--json"], abort), { exitCodes: [0] }),
   );
+  await lane.stage("fuzz, small", async (abort) => await fuzz(FUZZ.seed, FUZZ.amount, abort));
   for (const board of boards) await boardLegs(lane, board);
   return lane.close();
 }

@@ -125,10 +125,18 @@ async function campaign(context: CliContext, flags: Flags): Promise<void> {
     },
   });
   if (runs !== undefined) context.progress.count(runs, runs, "programs");
+  const good = result.findings.every(({ excusedBy }) => excusedBy.length > 0);
+  stage[good ? "done" : "failed"](result.interrupted ? "interrupted" : `${result.batch.smcs} SMCs`);
+  await conclude(context, flags, result);
+}
+
+/** Saves what was found, says what was done and sets the exit code. */
+export async function conclude(
+  context: CliContext,
+  flags: Pick<Flags, "out" | "json">,
+  result: CampaignResult,
+): Promise<void> {
   const bugs = result.findings.filter(({ excusedBy }) => excusedBy.length === 0);
-  stage[bugs.length === 0 ? "done" : "failed"](
-    result.interrupted ? "interrupted" : `${result.batch.smcs} SMCs`,
-  );
   const saved = await save(context, flags, result, bugs);
   if (flags.json === true)
     context.out(`${JSON.stringify(await documentOf(result, saved), undefined, 2)}\n`);
@@ -147,7 +155,7 @@ interface Saved {
 /** Shrinks and saves the first program of every bug that was found. */
 async function save(
   context: CliContext,
-  flags: Flags,
+  flags: Pick<Flags, "out">,
   { rules, seed }: CampaignResult,
   bugs: readonly CampaignFinding[],
 ): Promise<Saved[]> {

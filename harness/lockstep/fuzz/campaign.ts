@@ -91,5 +91,7 @@ export async function shrinkFinding(
     runProgram(candidate, { rules }).violations.some(
       ({ invariant }) => invariant === finding.invariant,
     );
-  return shrink(fails(cut) ? cut : program, fails, stop === undefined ? {} : { stop });
+  const start = fails(cut) ? cut : program;
+  if (start === program && !fails(program)) return program;
+  return shrink(start, fails, stop === undefined ? {} : { stop });
 }
