@@ -64,13 +64,14 @@ function* echo(
 ): Task<Data> {
   const handle = buffer(tee, 64);
   const opaque = TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_OUTPUT, handle);
+  const error = TeecParam.value(TEEC_PARAM.VALUE_OUTPUT);
   const opened = yield* tee.invokeCommand(session, command, [
     TeecParam.value(TEEC_PARAM.VALUE_INPUT, 1, port),
     TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INPUT, buffer(tee, text(`${server}\0`))),
     opaque,
-    TeecParam.value(TEEC_PARAM.VALUE_OUTPUT),
+    error,
   ]);
-  if (opened.result !== 0) return { opened: opened.result };
+  if (opened.result !== 0) return { opened: opened.result, error: error.a };
   const socket = (): TeecParam => TeecParam.temp(TEEC_PARAM.MEMREF_TEMP_INPUT, handle, opaque.size);
   const timing = TeecParam.value(TEEC_PARAM.VALUE_INOUT, 1000);
   const sent = yield* tee.invokeCommand(session, SOCKET.SEND, [

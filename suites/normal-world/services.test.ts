@@ -24,8 +24,8 @@ test(
     expect(await run()).toEqual({
       tcp: echoed,
       udp: echoed,
-      refused: { opened: 0xffff_000e },
-      unknown: { opened: 0xf100_7007 },
+      refused: { opened: 0xffff_000e, error: 0 },
+      unknown: { opened: 0xf100_7001, error: 0xf100_7007 },
       during: 2,
       after: 0,
     });

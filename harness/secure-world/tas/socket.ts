@@ -32,6 +32,7 @@ const TYPES: Readonly<Record<number, number>> = {
 
 /** Bytes of the handle that a client keeps: two pointers of the TA. */
 const HANDLE_SIZE = 16;
+const TEE_ISOCKET = { ERROR_PROTOCOL: 0xf100_7001, ERROR_HOSTNAME: 0xf100_7007 } as const;
 const PROTOCOL = { TCP: 0x65, UDP: 0x66 } as const;
 const BAD = TEEC.TEEC_ERROR_BAD_PARAMETERS;
 
@@ -41,6 +42,7 @@ class SocketTest implements TaInstance {
   #pta: number | undefined;
   /** Protocol error of each socket, as its last operation left it. */
   readonly #errors = new Map<number, number>();
+  readonly #protocols = new Map<number, number>();
 
   invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<number> | number {
     if (TYPES[command] !== typesOf(params)) return BAD;
@@ -80,8 +82,11 @@ class SocketTest implements TaInstance {
       TaParam.value(VALUE_INPUT, protocol),
       made,
     );
-    error.a = result;
+    // Only a name that leads nowhere is an error of the protocol, which is told apart.
+    error.a = result === TEE_ISOCKET.ERROR_HOSTNAME ? result : TEEC.TEEC_SUCCESS;
+    if (result === TEE_ISOCKET.ERROR_HOSTNAME) return TEE_ISOCKET.ERROR_PROTOCOL;
     if (result !== TEEC.TEEC_SUCCESS) return result;
+    this.#protocols.set(made.a, protocol);
     this.#errors.set(made.a, TEEC.TEEC_SUCCESS);
     const opaque = new Uint8Array(HANDLE_SIZE);
     new DataView(opaque.buffer).setUint32(0, made.a, true);
@@ -113,8 +118,13 @@ class SocketTest implements TaInstance {
       case SOCKET_TEST_CMD.RECV:
         result = yield* this.#buffer(tee, SOCKET_CMD.RECV, handle, timing.a, data);
         break;
-      default:
+      default: {
+        // Commands for every protocol are none; those of another end the TA.
+        const protocol = timing.a >>> 24;
+        if (protocol === 0) return result;
+        if (protocol !== this.#protocols.get(handle)) return tee.panic(0);
         result = yield* this.#buffer(tee, SOCKET_CMD.IOCTL, handle, timing.a, data);
+      }
     }
     this.#errors.set(handle, result);
     return result;
