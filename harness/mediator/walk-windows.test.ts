@@ -186,7 +186,7 @@ test("MED-063: a page that would get more pins than it can have is refused, in l
   }
 });
 
-test("MED-045, MED-063, MED-090: a page that the machine lets no normal world touch is none of the guest's", () => {
+test("MED-045, MED-063, MED-090, MED-102: a page that the machine lets no normal world touch is none of the guest's", () => {
   const secure = { base: 0x38_0000_0000, size: 2 * MIB };
   const port = new ScriptedPort([
     { name: "heap", ...HEAP, type: "ram" },
@@ -211,6 +211,11 @@ test("MED-045, MED-063, MED-090: a page that the machine lets no normal world to
   });
   expect(kit.call(at).get(0)).toBe(SMC_RETURN.EBADADDR);
   expect(kit.mediator.frames.pinnedFrames()).toBe(0);
+  const argument = kit.withRpcArgument(0xc1);
+  kit.vm.space.stage2.map(argument.page / 4096, secure.base / 4096, MAPPING.ramRw);
+  // The request is lost, so the call goes on and is over.
+  expect(kit.ask(argument, { cmd: 3 }).get(0)).toBe(SMC_RETURN.OK);
+  expect(port.message(argument.shadow).ret).toBe(TEEC.TEEC_ERROR_GENERIC);
 });
 
 test("MED-064: of the mediator's list just the entries in use are written", () => {

@@ -155,7 +155,8 @@ export class OpteeGuest implements TeeGuest {
    */
   hold(page: number): number {
     const frame = this.writableFrame(page);
-    return frame >= 0 && this.space.frames.pin(frame) ? frame : -1;
+    // No frame table has -1.
+    return this.space.frames.pin(frame) ? frame : -1;
   }
 
   letGo(frame: number): void {

@@ -28,6 +28,8 @@ export function everything(kit: GuestKit): bigint[] {
   /** The secure world asks, the guest writes `answer` and resumes; an interrupt follows. */
   const exchange = (request: Draft, answer: Draft, spoil?: () => void): void => {
     see(kit.ask(argument, request));
+    const { cmd, params } = kit.get(argument.page);
+    seen.push(BigInt(cmd), ...params.flatMap(({ attr, a, b, c }) => [attr, a, b, c]));
     kit.put(answer, argument.page);
     spoil?.();
     kit.port.steps.push(interrupt);
