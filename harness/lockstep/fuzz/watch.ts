@@ -18,6 +18,8 @@ interface Written {
   readonly at: number;
   readonly length: number;
   readonly by: string;
+  /** The VM that it was written for. */
+  readonly guest: Guest;
 }
 
 /** Deeper than this nothing further happens between two accesses. */
@@ -71,7 +73,7 @@ export class Watch {
 
   /** Looks at what was written since the last access. */
   flush(): void {
-    for (const { at, length, by } of this.#written.splice(0)) this.#look(at, length, by);
+    for (const written of this.#written.splice(0)) this.#look(written);
   }
 
   readonly #probe = (access: Access): void => {
@@ -98,7 +100,7 @@ export class Watch {
     }
     if (access.kind === "write") {
       if (by === "mediator") entry.mediatorWrites += 1;
-      this.#written.push({ at, length: access.length, by });
+      this.#written.push({ at, length: access.length, by, guest });
     }
     this.#race(frame, by);
   };
@@ -140,16 +142,15 @@ export class Watch {
   }
 
   /** Bytes written for a guest hold no machine address and nothing of other VMs. */
-  #look(at: number, length: number, by: string): void {
+  #look({ at, length, by, guest: caller }: Written): void {
     const machine = this.#machine;
     const frame = Math.floor(at / PAGE_SIZE);
     const page = machine.frameBytes(frame);
     if (page === undefined) return;
     const { frames } = machine.mediator;
     const owner = frames.owner(frame);
-    const guest =
-      machine.guests.find((one) => one.vm.space.owner === owner) ?? this.entries.at(-1)?.guest;
-    if (guest === undefined) return;
+    // A page that was taken away meanwhile is nobody's, and still written for whom it was.
+    const guest = machine.guests.find((one) => one.vm.space.owner === owner) ?? caller;
     const words = new Uint32Array(page.buffer, page.byteOffset, PAGE_SIZE / 4);
     const from = at % PAGE_SIZE;
     // One word before and behind: an address may be written in halves.
