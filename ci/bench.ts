@@ -1,11 +1,12 @@
-import { benchConsole } from "../harness/board/index.ts";
-import { benchStartup } from "../harness/cli/index.ts";
-import { benchRpmb } from "../harness/rpmb/index.ts";
-import { benchParser } from "../harness/xtest/index.ts";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { benchConsole } from "../harness/board/index.ts";
+import { benchStartup } from "../harness/cli/index.ts";
+import { runCampaign } from "../harness/lockstep/index.ts";
 import { benchPageList } from "../harness/mediator/index.ts";
 import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
+import { benchRpmb } from "../harness/rpmb/index.ts";
+import { benchParser } from "../harness/xtest/index.ts";
 import { benchEmulatedInvoke, benchInvokeAgainstReal } from "./bench-invoke.ts";
 import { benchFullXtest } from "./bench-xtest.ts";
 
@@ -49,6 +50,7 @@ async function main(): Promise<number> {
   measure("callCostByVms", atMost(1.3, benchVmCount()));
   measure("callCostByBuffers", atMost(1.3, benchBufferCount()));
   measure("vmMemory", atMost(1, benchVmMemory(collector())));
+  measure("fuzzMillionSmcsPerMinute", atLeast(1, await benchFuzz()));
   const boards = (process.env["LOCKSTEP_BOARDS"] ?? "").split(/[\s,]+/);
   await measureInvoke(boards, measure);
   measure(
@@ -77,6 +79,30 @@ async function measureInvoke(
   const skipped = "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt";
   measure(names.registered, { skipped, emulated: alone.registered });
   measure(names.temporary, { skipped, emulated: alone.temporary });
+}
+
+/**
+ * Half a minute of a campaign after its warm-up: millions of SMCs in a minute of two cores, by
+ * processor time, so that what else the machine does costs nothing.
+ */
+async function benchFuzz(): Promise<
+  Figure & { readonly smcs: number; readonly cpuSeconds: number }
+> {
+  const started = performance.now();
+  let before: { readonly smcs: number; readonly cpu: NodeJS.CpuUsage } | undefined;
+  const { batch } = await runCampaign({
+    rules: "strict",
+    seed: 1,
+    timeMs: 40_000,
+    jobs: 2,
+    onProgress: ({ smcs }) => {
+      if (performance.now() - started > 10_000) before ??= { smcs, cpu: process.cpuUsage() };
+    },
+  });
+  const { user, system } = process.cpuUsage(before?.cpu);
+  const cpuSeconds = (user + system) / 1e6;
+  const smcs = batch.smcs - (before?.smcs ?? 0);
+  return { ratio: ((smcs / (cpuSeconds / 2)) * 60) / 1e6, smcs, cpuSeconds };
 }
 
 /** The engine's garbage collector, which is hidden unless asked for. */
