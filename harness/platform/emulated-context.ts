@@ -50,11 +50,13 @@ export class EmulatedContext<
     while (this.#guests.length <= index) {
       const number = this.#guests.length;
       const { conduit, vm, destroy } = this.platform.addGuest();
+      const rpmb = this.platform.newRpmb?.();
       const kernel = new Linux({
         name: `guest ${number}`,
         conduit,
         scheduler: this.scheduler,
         tas: this.platform.tas,
+        ...(rpmb === undefined ? {} : { rpmb }),
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);

@@ -93,6 +93,7 @@ export class EmulatedTarget implements Target {
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
       parallel: scenario.parallel ?? 0,
+      ...(scenario.rpmb === undefined ? {} : { rpmb: scenario.rpmb }),
       ...(this.#options.own === undefined ? {} : { own: this.#options.own }),
       ...(this.#options.stress === undefined || scenario.undisturbed === true
         ? {}

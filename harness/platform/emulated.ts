@@ -18,6 +18,14 @@ import {
   type RuleSetName,
 } from "../mediator/index.ts";
 import {
+  deriveRpmbKey,
+  EmmcRpmb,
+  type RpmbDevice,
+  SUPPLICANT_CID,
+  zeroHuk,
+} from "../rpmb/index.ts";
+import type { RpmbRoute } from "./scenario.ts";
+import {
   buildTaImage,
   DEBIAN_4_5,
   DEBIAN_4_5_VIRTUALIZED,
@@ -64,6 +72,8 @@ export interface EmulatedOptions {
   readonly build?: Partial<OpteeBuild>;
   /** Of a thousand places where an interrupt could be taken, how many find one pending. */
   readonly interrupts?: number;
+  /** See `Scenario.rpmb`. */
+  readonly rpmb?: RpmbRoute;
   /** Keeps the memory of VMs under pressure: ballooning, donation, migration. */
   readonly stress?: StressKind;
   /** A secure world or a mediator in place of Lockstep's. */
@@ -71,6 +81,12 @@ export interface EmulatedOptions {
   /** Lines of the secure console. */
   readonly console?: (line: string) => void;
 }
+
+/** What OP-TEE is built with; only a build that may write keys gets on with an emulated card. */
+const RPMB_BUILDS: Readonly<Record<RpmbRoute, Partial<OpteeBuild>>> = {
+  kernel: { rpmbFs: true },
+  supplicant: { rpmbFs: true, rpmbWriteKey: true },
+};
 
 /** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
 export class EmulatedPlatform implements ScenarioPlatform {
@@ -148,11 +164,11 @@ export class EmulatedPlatform implements ScenarioPlatform {
   }
 
   #model(): SecureWorld {
-    const { build, conduit, interrupts = 0 } = this.options;
+    const { build, conduit, interrupts = 0, rpmb } = this.options;
     const { memory, nowMs, interruptPending, print } = this.#forSecureWorld();
     const stock = conduit === "vm" ? virtualizedFor(this.options) : DEBIAN_4_5;
     return new SecureWorld({
-      build: { ...stock, ...build },
+      build: { ...stock, ...(rpmb === undefined ? {} : RPMB_BUILDS[rpmb]), ...build },
       memory,
       nowMs,
       pseudoTas: PSEUDO_TAS,
@@ -206,6 +222,13 @@ export class EmulatedPlatform implements ScenarioPlatform {
     if (stress === undefined || mediator === undefined) return undefined;
     const { guestRam } = EMULATED_MAP;
     return new MemoryPressure({ frames: mediator.frames, memory, guestRam, seed });
+  }
+
+  /** Parts for the kernel of a further normal world, with OP-TEE's key; undefined for none. */
+  newRpmb(): readonly RpmbDevice[] | undefined {
+    if (this.options.rpmb !== "kernel") return undefined;
+    const key = deriveRpmbKey(zeroHuk(), SUPPLICANT_CID, { compat: true });
+    return [new EmmcRpmb({ cid: SUPPLICANT_CID, sizeMultiplier: 2, key })];
   }
 
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */

@@ -1,4 +1,5 @@
 import type { Conduit, Registers, Scheduler } from "../machine/index.ts";
+import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
 
@@ -17,6 +18,8 @@ export interface ScenarioPlatform {
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
   addGuest(): NormalWorld;
+  /** RPMB parts for the kernel of a further normal world; undefined for one without the subsystem. */
+  newRpmb?(): readonly RpmbDevice[] | undefined;
 }
 
 /** One normal world on a platform. */

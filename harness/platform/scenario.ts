@@ -54,6 +54,9 @@ export interface ScenarioContext {
   skip(reason: string): never;
 }
 
+/** How RPMB requests reach a part. */
+export type RpmbRoute = "kernel" | "supplicant";
+
 /** A normal-world program, a named export of `suites/<subject>/*.scenario.ts`. */
 export interface Scenario<C = ScenarioContext> {
   /** Conduits that it can run on; a suite that takes only one takes the first that the board has. */
@@ -72,6 +75,12 @@ export interface Scenario<C = ScenarioContext> {
    * pending, on the emulated platform; real ones have their own. 0 when left out.
    */
   readonly interrupts?: number;
+  /**
+   * The emulated platform's OP-TEE has RPMB storage, and its requests go through the kernel to a part
+   * with its key, or through tee-supplicant to the card that it emulates. Elsewhere what there is
+   * decides. Without it there is none, as in Debian's build.
+   */
+  readonly rpmb?: RpmbRoute;
   /**
    * At how many in a thousand of the mediator's accesses to memory another vCPU gets a turn, in the
    * middle of the call, on the emulated platform; real ones run side by side. 0 when left out.
