@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { UsageError } from "../base/index.ts";
 import { AccessRecorder, type Ipa, MAPPING, type Pa, Registers } from "../machine/index.ts";
-import { OPTEE_SMC, SMC_RETURN } from "../optee-abi/index.ts";
+import { OPTEE_SMC, SMC_RETURN, encodeMessage } from "../optee-abi/index.ts";
 import type { MediatorOptions, Vm } from "./contract.ts";
 import { createMediator } from "./mediator.ts";
 import { opteeBackEnd } from "./optee/back-end.ts";
@@ -40,6 +40,41 @@ test("MED-017: RAM from the first page on is fine", () => {
   const vm = ok(make().createVm({ ram: { base: 0x1000, size: 0x1000 } }));
   vm.conduit.memory.write(0x1000 as Ipa, Uint8Array.of(1));
   expect(vm.conduit.ram).toEqual({ base: 0x1000, size: 0x1000 });
+});
+
+const lowMachine = () =>
+  new ScriptedPort([
+    { name: "heap", ...HEAP, type: "ram" },
+    { name: "low", base: 0, size: 0x10_0000, type: "ram" },
+  ]);
+
+test("MED-017: a window from address 0 loses its first page and ends where it ended", () => {
+  const low = { base: 0, size: 0x4000 };
+  const vm = (pages: number) =>
+    make({ guests: [low] }, lowMachine()).createVm({ ram: { base: RAM, size: pages * 4096 } });
+  expect(vm(3).ok).toBe(true);
+  expect(vm(4)).toMatchObject({ error: "ENOMEM" });
+});
+
+test("MED-12.IDS: kvm's host is announced only to a TEE that is there", () => {
+  const port = new ScriptedPort();
+  expect(make({ rules: "kvm", compatible: [] }, port).tee).toBeUndefined();
+  expect(port.seen).toEqual([]);
+});
+
+test("messages about guests are limited by the machine's own clock where no other is given", () => {
+  const log: string[] = [];
+  const mediator = make({ log: (line) => log.push(line) });
+  const vm = ok(mediator.createVm());
+  for (let count = 0; count < 5000; count += 1) {
+    vm.conduit.memory.write(
+      vm.conduit.ram.base,
+      encodeMessage({ cmd: 1, params: [{ attr: 0xan, a: 0x1000n, b: 1n }] }),
+    );
+    vm.conduit.smc(new Registers([OPTEE_SMC.CALL_WITH_ARG, 0, vm.conduit.ram.base]));
+  }
+  expect(log.length).toBeGreaterThanOrEqual(10);
+  expect(log.length).toBeLessThan(1000);
 });
 
 test("MED-006: reasons of a refusal say what there is and what was asked for", () => {
@@ -150,6 +185,8 @@ test("VMs are listed oldest first, each with an owner number of its own, and lea
   const [one, two, three] = [0, 1, 2].map(() => ok(mediator.createVm()));
   expect(mediator.vms).toEqual([one, two, three]);
   expect(new Set(mediator.vms.map((vm) => vm.space.owner)).size).toBe(3);
+  // 0 is nobody, 1 the hypervisor itself.
+  expect(mediator.vms.every((vm) => vm.space.owner >= 2)).toBe(true);
   two?.destroy();
   expect(mediator.vms).toEqual([one, three]);
   expect(ok(mediator.createVm()).clientId).toBe(4);

@@ -218,6 +218,16 @@ test("MED-045, MED-063, MED-090, MED-102: a page that the machine lets no normal
   expect(port.message(argument.shadow).ret).toBe(TEEC.TEEC_ERROR_GENERIC);
 });
 
+test("MED-064: a list of any length is whole after a short one", () => {
+  const kit = new GuestKit();
+  const places = [RAM, RAM + 4096] as const;
+  for (const count of [1, 60, 17, 18, 34, 1, 35, 16, 300, 17]) {
+    const pages = range(RAM + MIB + count * 4096, count);
+    expect(listed(kit, kit.vm, pages, places)).toEqual(pages.map((at) => kit.machine(at)));
+  }
+  expect(kit.mediator.frames.pinnedFrames()).toBe(0);
+});
+
 test("MED-064: of the mediator's list just the entries in use are written", () => {
   const kit = new GuestKit();
   const pages = range(RAM + MIB, 3);
