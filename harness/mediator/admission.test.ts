@@ -67,6 +67,27 @@ test("MED-042: a new call is in flight: nobody can resume it before its first RP
   expect(during).toBe(SMC_RETURN.ERESUME);
 });
 
+test("MED-042: a call after another is as new as the first: in flight, without thread or memory", () => {
+  const kit = new GuestKit({ threads: 3 });
+  const other: number[] = [];
+  for (let turn = 0; turn < 3; turn += 1) {
+    kit.port.steps.push((registers) => {
+      expect(kit.vm.usage).toMatchObject({ calls: 1, suspended: 0 });
+      // Calls of other vCPUs get their threads and are resumed while this one runs.
+      for (const thread of [0, 1]) {
+        kit.port.steps.push(interrupt(thread));
+        kit.call(kit.put({ cmd: 1 }));
+        other.push(kit.resume(thread).get(0));
+      }
+      registers.set(0, SMC_RETURN.OK);
+    });
+    kit.call(kit.put({ cmd: 1 }));
+    kit.call(kit.page() + 1);
+    expect(kit.mediator.heapPages).toBe(0);
+  }
+  expect(other).toEqual([0, 0, 0, 0, 0, 0]);
+});
+
 test("MED-043: an argument that is not page aligned is EBADADDR", () => {
   const kit = new GuestKit();
   for (const offset of [1, 8, 4095]) {
