@@ -3,7 +3,7 @@ import { AccessRecorder, type Ipa, type Pa, Registers } from "../machine/index.t
 import { OPTEE_SMC, SMC_RETURN } from "../optee-abi/index.ts";
 import { createHwdomConduit } from "./hwdom.ts";
 import { anonymous } from "./testkit/copied-memory.ts";
-import { GUESTS, HEAP, ScriptedPort, rpc } from "./testkit/scripted-port.ts";
+import { GUESTS, HEAP, ScriptedPort, finish, rpc } from "./testkit/scripted-port.ts";
 
 const RAM = { base: GUESTS.base, size: 0x10_0000 };
 
@@ -71,6 +71,39 @@ test("a GET_SHM_CONFIG that fails grants nothing", () => {
   const conduit = createHwdomConduit(port, { ram: RAM });
   conduit.smc(new Registers([OPTEE_SMC.GET_SHM_CONFIG]));
   expect(conduit.memory.page(HEAP.base as Ipa)).toBeUndefined();
+});
+
+test("no other call grants memory, whatever addresses it hands out", () => {
+  const port = new ScriptedPort();
+  const conduit = createHwdomConduit(port, { ram: RAM });
+  for (const fid of [OPTEE_SMC.EXCHANGE_CAPABILITIES, OPTEE_SMC.GET_PROTMEM_CONFIG]) {
+    port.fast.set(fid, (registers) => {
+      registers.set(0, SMC_RETURN.OK);
+      registers.set64(1, BigInt(HEAP.base));
+      registers.set64(2, 0x4000n);
+    });
+    conduit.smc(new Registers([fid]));
+  }
+  expect(conduit.memory.page(HEAP.base as Ipa)).toBeUndefined();
+});
+
+test("a new call leaves suspended ones alone, and an RPC hands out no register after a3", () => {
+  const port = new ScriptedPort();
+  const conduit = createHwdomConduit(port, { ram: RAM });
+  const call = (words: readonly number[]): number[] => {
+    const registers = new Registers(words);
+    conduit.smc(registers);
+    return registers.toArray().map(Number);
+  };
+  port.steps.push((registers, secure) => {
+    for (let index = 4; index < 8; index += 1) registers.set(index, 99);
+    rpc(SMC_RETURN.RPC_FREE, 10, 11, 1)(registers, secure);
+  });
+  const first = call([OPTEE_SMC.CALL_WITH_ARG, 1, 2, 3, 4, 5, 6, 7]);
+  expect(first).toEqual([SMC_RETURN.RPC_FREE, 10, 11, 1, 4, 5, 6, 7]);
+  port.steps.push(finish(SMC_RETURN.OK), finish(SMC_RETURN.OK));
+  call([OPTEE_SMC.CALL_WITH_ARG, 0, 0, 1]);
+  expect(call([OPTEE_SMC.RETURN_FROM_RPC, 0, 0, 1])[0]).toBe(SMC_RETURN.OK);
 });
 
 test("only the owners of the trusted OS and of its API are served", () => {
