@@ -18,11 +18,9 @@ export class CookieTable<T extends Chained<T>> {
     return this.#entries.get(high, low);
   }
 
-  /** False when the cookie is taken. */
-  add(entry: T): boolean {
-    if (this.#entries.get(entry.cookieHigh, entry.cookieLow) !== undefined) return false;
+  /** The cookie must be free: look before. */
+  add(entry: T): void {
     this.#entries.add(entry);
-    return true;
   }
 
   /** Removes exactly this entry; false when it is not in the table. */

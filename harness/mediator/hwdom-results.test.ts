@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { AccessRecorder, type Ipa, type Pa, Registers } from "../machine/index.ts";
+import { AccessRecorder, InterruptLine, type Ipa, type Pa, Registers } from "../machine/index.ts";
 import { OPTEE_SMC, SMC_RETURN } from "../optee-abi/index.ts";
 import { createHwdomConduit } from "./hwdom.ts";
 import { anonymous } from "./testkit/copied-memory.ts";
@@ -71,6 +71,14 @@ test("a GET_SHM_CONFIG that fails grants nothing", () => {
   const conduit = createHwdomConduit(port, { ram: RAM });
   conduit.smc(new Registers([OPTEE_SMC.GET_SHM_CONFIG]));
   expect(conduit.memory.page(HEAP.base as Ipa)).toBeUndefined();
+});
+
+test("the domain has the platform's interrupt of notifications where there is one", () => {
+  const port = new ScriptedPort();
+  expect(createHwdomConduit(port, { ram: RAM }).notifications).toBeUndefined();
+  const line = new InterruptLine("notifications");
+  const wired = Object.assign(new ScriptedPort(), { notifications: line });
+  expect(createHwdomConduit(wired, { ram: RAM }).notifications).toBe(line);
 });
 
 test("no other call grants memory, whatever addresses it hands out", () => {

@@ -58,7 +58,7 @@ export function everything(kit: GuestKit): bigint[] {
   // A request that cannot be delivered, and the end of the call.
   kit.vm.space.protect(argument.page as Ipa, 2);
   kit.port.steps.push(interrupt);
-  see(kit.ask(argument, TIME));
+  see(kit.ask(argument, { ...TIME, ret: 0 }));
   kit.port.steps.length = 0;
   kit.port.steps.push(rpc(SMC_RETURN.RPC_FREE, argument.wireHigh, argument.wireLow));
   see(kit.resume(0, 0, COOKIE));
