@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import type { Ipa, Pa } from "../machine/index.ts";
 import { OPTEE_SMC, RPC_CMD, SMC_RETURN, TEEC, encodeMessage } from "../optee-abi/index.ts";
 import { OWN_COOKIE_HIGH } from "./cookies.ts";
-import { GuestKit, RAM, value } from "./testkit/guest-kit.ts";
+import { GuestKit, RAM, tmem, value } from "./testkit/guest-kit.ts";
 import { finish, rpc } from "./testkit/scripted-port.ts";
 
 const GENERIC = TEEC.TEEC_ERROR_GENERIC;
@@ -122,4 +122,19 @@ test("MED-133: a reply may be as long as its request and is read no further", ()
   kit.resume(0, 0, COOKIE);
   const message = kit.port.message(argument.shadow);
   expect([message.ret, message.big(0, 1), message.big(126, 1)]).toEqual([0, 7n, 7n]);
+});
+
+test("MED-140: a failed allocation pins nothing, even where it names a buffer that would do", () => {
+  for (const rules of ["xen", "strict", "kvm"] as const) {
+    const kit = new GuestKit({ rules });
+    const argument = kit.withRpcArgument(COOKIE);
+    kit.ask(argument, { cmd: RPC_CMD.SHM_ALLOC, params: [value(1, 0n, 4096n, 8n)] });
+    const { pointer, pages } = kit.list(1);
+    const ret = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
+    kit.put({ cmd: RPC_CMD.SHM_ALLOC, ret, params: [tmem(pointer, 4096, 5n)] }, argument.page);
+    kit.port.steps.push(rpc(SMC_RETURN.RPC_FOREIGN_INTR));
+    expect(kit.resume(0, 0, COOKIE).get(0)).toBe(SMC_RETURN.RPC_FOREIGN_INTR);
+    expect(kit.port.message(argument.shadow).ret).toBe(ret);
+    expect([kit.pins(pages[0] ?? 0), kit.vm.usage?.buffers]).toEqual([0, 0]);
+  }
 });

@@ -324,3 +324,34 @@ test("MED-090: a page that is not writable is no other page either, with RAM fro
   expect(kit.call(at).get(0)).toBe(SMC_RETURN.EBADADDR);
   expect(port.sparse.peek(0x1000 as Pa, 4096)).toEqual(before);
 });
+
+test("a VM that has ended may be ended again, which takes nothing from the others", () => {
+  const mediator = make();
+  const [one, two] = [0, 1].map(() => ok(mediator.createVm()));
+  one?.destroy();
+  one?.destroy();
+  expect(mediator.vms).toEqual([two]);
+});
+
+test("MED-163: what cannot be interrupted ends at once: a VM without a TEE, a back end of one step", () => {
+  const ends: string[] = [];
+  const plain = {
+    ...opteeBackEnd,
+    probe: () => ({
+      announce: () => true,
+      createGuest: () => ({
+        ok: true as const,
+        value: {
+          handle: () => false,
+          destroy: () => void ends.push("destroy"),
+          usage: () => ({ calls: 0, suspended: 0, buffers: 0, pages: 0, rpcArguments: 0 }),
+        },
+      }),
+    }),
+  };
+  const mediator = make({ preempt: () => true, backEnds: [plain] });
+  const ram = { base: RAM, size: 4096 };
+  for (const tee of ["none", "optee"]) ok(mediator.createVm({ ram, tee })).destroy();
+  expect(mediator.vms).toEqual([]);
+  expect(ends).toEqual(["destroy"]);
+});
