@@ -4,7 +4,7 @@ import type { GuestLog } from "./guest-log.ts";
 import type { PageHeap } from "./heap.ts";
 import type { RuleSet } from "./rules.ts";
 
-/** What the hypervisor offers to a TEE's back end. */
+/** What the placement in the hypervisor offers to a TEE's back end. */
 export interface BackEndHost {
   readonly port: PlatformPort;
   readonly rules: RuleSet;
@@ -14,23 +14,26 @@ export interface BackEndHost {
   readonly compatible: readonly string[];
 }
 
-/** What a back end knows about one VM. */
-export interface GuestHost {
+/** What a back end knows about one VM. `Space` is its memory as the placement holds it. */
+export interface GuestHost<Space = GuestSpace> {
   readonly clientId: number;
-  readonly space: GuestSpace;
+  readonly space: Space;
   /** Rate-limited messages about this VM; undefined when nobody listens. */
   readonly log: GuestLog | undefined;
 }
 
-/** One kind of TEE behind the mediator; the front knows nothing else about it. */
-export interface TeeBackEnd {
+/**
+ * One kind of TEE behind the mediator; the front knows nothing else about it. `Host` and `Space` are
+ * what the mediator's placement works with: in the hypervisor a port and frames.
+ */
+export interface TeeBackEnd<Host = BackEndHost, Space = GuestSpace> {
   readonly name: string;
   /** First and last SMCCC owner that it serves. */
   readonly owners: readonly [number, number];
   /** What a guest's firmware description says about the TEE. */
   readonly guestNode: GuestFirmwareNode;
   /** Asks the platform whether this TEE is there; undefined when not. */
-  probe(host: BackEndHost): ProbedTee | undefined;
+  probe(host: Host): ProbedTee<Space> | undefined;
 }
 
 export interface GuestFirmwareNode {
@@ -39,9 +42,9 @@ export interface GuestFirmwareNode {
   readonly method: "smc" | "hvc";
 }
 
-export interface ProbedTee {
+export interface ProbedTee<Space = GuestSpace> {
   /** A VM comes into being: tells the TEE, makes the context. */
-  createGuest(guest: GuestHost): Outcome<TeeGuest>;
+  createGuest(guest: GuestHost<Space>): Outcome<TeeGuest>;
   /** Announces a client that is not mediated (the host itself); false when the TEE refuses. */
   announce(clientId: number): boolean;
 }
@@ -66,5 +69,6 @@ export interface GuestUsage {
   readonly suspended: number;
   readonly buffers: number;
   readonly pages: number;
+  /** Buffers in which the TEE's own requests to the guest travel; 0 for a TEE that makes none. */
   readonly rpcArguments: number;
 }

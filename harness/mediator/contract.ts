@@ -30,7 +30,7 @@ export interface MediatorOptions {
   readonly backEnds?: readonly TeeBackEnd[];
   /** Only this back end, which must answer its probe (Xen's `tee=`, MED-005). */
   readonly tee?: string;
-  /** "compatible" of the platform's TEE node; OP-TEE's by default (MED-001). */
+  /** "compatible" of the platform's TEE node; by default those of the back ends (MED-001). */
   readonly compatible?: readonly string[];
   /**
    * Asked between the steps of a VM's end: true when the hypervisor wants its CPU back. The VM is then
@@ -78,11 +78,12 @@ export interface VmSpec {
   readonly hardwareDomain?: boolean;
 }
 
-export interface Vm {
+/** A VM; `Space` is its memory as the mediator's placement holds it. */
+export interface Vm<Space = GuestSpace> {
   readonly clientId: number;
   readonly conduit: Conduit;
   /** The VM's memory with what a hypervisor can do to it: ballooning, donation, protection. */
-  readonly space: GuestSpace;
+  readonly space: Space;
   readonly alive: boolean;
   /** The node that the VM's device tree gets for its TEE; undefined without one (MED-010). */
   readonly firmwareNode: GuestFirmwareNode | undefined;

@@ -2,6 +2,7 @@ export { benchPageList, type PageListBench } from "./bench.ts";
 export * from "./backend.ts";
 export * from "./contract.ts";
 export { OWN_COOKIE_HIGH } from "./cookies.ts";
+export { type ClientIds, type FrontOptions, TeeFront, type VmMemory } from "./front.ts";
 export type { Allocation } from "./heap.ts";
 export { createHwdomConduit, type HwdomOptions } from "./hwdom.ts";
 export { createMediator } from "./mediator.ts";

@@ -8,16 +8,19 @@ import {
 } from "../machine/index.ts";
 import type { GuestFirmwareNode, GuestUsage, TeeBackEnd, TeeGuest } from "./backend.ts";
 import type { Trap, TrapResult, Vm } from "./contract.ts";
+import type { VmMemory } from "./front.ts";
+
+type ServedBy = Pick<TeeBackEnd, "guestNode" | "owners">;
 
 const NO_OWNERS = [64, -1] as const;
 
 /** One VM: classifies what it traps on and hands the TEE's share to the back end. */
-export class MediatedVm implements Vm {
+export class MediatedVm<Space extends VmMemory = GuestSpace> implements Vm<Space> {
   readonly clientId: number;
-  readonly space: GuestSpace;
+  readonly space: Space;
   readonly conduit: Conduit;
   readonly firmwareNode: GuestFirmwareNode | undefined;
-  readonly #onEnd: (vm: MediatedVm) => void;
+  readonly #onEnd: (vm: MediatedVm<Space>) => void;
   readonly #preempted: (() => boolean) | undefined;
   readonly #owners: readonly [number, number];
   #tee: TeeGuest | undefined;
@@ -26,10 +29,10 @@ export class MediatedVm implements Vm {
 
   constructor(
     clientId: number,
-    space: GuestSpace,
+    space: Space,
     ram: { readonly base: number; readonly size: number },
-    tee: { readonly guest: TeeGuest; readonly backEnd: TeeBackEnd } | undefined,
-    onEnd: (vm: MediatedVm) => void,
+    tee: { readonly guest: TeeGuest; readonly backEnd: ServedBy } | undefined,
+    onEnd: (vm: MediatedVm<Space>) => void,
     preempted: (() => boolean) | undefined,
   ) {
     this.clientId = clientId;
