@@ -2,11 +2,14 @@ import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, describe, expect, test } from "@jest/globals";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { Deadline, DeadlineError, InfrastructureError, Random } from "../../base/index.ts";
 import { noPtyReason } from "../testing/pty-board.ts";
 import { openPtyConsole, type PtyConsole, type Spoilers } from "../testing/pty-console.ts";
 import { ConsoleFiles } from "./console-files.ts";
+
+// Every case starts a shell behind a pty; a busy machine takes its time.
+jest.setTimeout(60_000);
 
 const SHELLS: Readonly<Record<string, readonly string[]>> = {
   sh: ["sh", "-i"],

@@ -87,7 +87,7 @@ const campaign = (rules: "xen" | "strict" | "kvm", to: number): Batch =>
   runBatch({ rules, seed: SEED, generate }, 0, to);
 
 test("MED-046, MED-052, MED-067, MED-068, MED-085, MED-106, MED-131, MED-135, MED-141, MED-166: under xen the campaign finds them", () => {
-  const { findings } = campaign("xen", budget(150, 4000));
+  const { findings } = campaign("xen", budget(100, 4000));
   const found = findings.map(({ invariant }) => invariant);
   expect(found).toEqual(
     expect.arrayContaining([
@@ -108,7 +108,7 @@ test("MED-046, MED-052, MED-067, MED-068, MED-085, MED-106, MED-131, MED-135, ME
 });
 
 test.each(["strict", "kvm"] as const)("under %s no program breaks an invariant", (rules) => {
-  const batch = campaign(rules, budget(80, 5000));
+  const batch = campaign(rules, budget(50, 5000));
   expect(batch.findings).toEqual([]);
   // A campaign that stays at the door would prove nothing.
   expect(batch.smcs).toBeGreaterThan(50 * batch.programs);

@@ -157,7 +157,7 @@ test.each(CUTS)(
     before.kit.closeAll();
     let cuts = 0;
     // The exhaustive walk of the nightly lane takes every point, the test lane some of many frames.
-    const stride = where === "frames" && name !== "rename" ? budget(9, 1) : 1;
+    const stride = where === "frames" && name !== "rename" ? budget(17, 1) : 1;
     for (let count = 0; ; count += stride) {
       const device = before.device.copy();
       const kit = before.kit.reboot({ devices: kind.rpmb ? [device] : [] });
@@ -201,7 +201,7 @@ test.each(KINDS)(
   (kind) => {
     for (const where of ["files", "frames"] as const) {
       if (where === "frames" ? !kind.rpmb : kind.build.reeFs === false) continue;
-      for (let count = 0; ; count += where === "frames" ? budget(13, 1) : 1) {
+      for (let count = 0; ; count += where === "frames" ? budget(23, 1) : 1) {
         const { kit, device } = kitOf(kind);
         cutAt(kit, device, where, count);
         let cut = false;
@@ -313,7 +313,7 @@ test.each([
       );
       const places = [...heads, ...nodes, ...data].filter((at) => at < bytes.length);
       for (const [turn, at] of places.entries()) {
-        if (turn % budget(19, 1) !== 0) continue;
+        if (turn % budget(37, 1) !== 0) continue;
         const changed = new Map(files);
         changed.set(
           name,
