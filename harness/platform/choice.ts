@@ -31,8 +31,9 @@ export function chooseCombination(
   const wanted = on === undefined ? listed : [on];
   const possible = wanted.filter(({ conduit }) => board.conduits.includes(conduit));
   if (possible.length === 0) {
+    const needed = on === undefined ? scenario.conduits : [on.conduit];
     throw new Skipped(
-      `needs conduit ${scenario.conduits.join(" or ")}, board ${board.name} has ${board.conduits.join(", ") || "none"}`,
+      `needs conduit ${needed.join(" or ")}, board ${board.name} has ${board.conduits.join(", ") || "none"}`,
     );
   }
   const first = on ?? possible.find((one) => admits(narrowing, one));

@@ -114,6 +114,15 @@ test("what a target does not have is skipped, never passed", async () => {
   await expect(direct.run("demo/echo#second", null)).rejects.toBeInstanceOf(Skipped);
 });
 
+test("the skip of a combination names its conduit, not those of the whole scenario", async () => {
+  const root = await packageWith("echo", ECHO);
+  const direct = new EmulatedTarget(board(["direct"]), { root });
+  const on = { conduit: "vm", rules: "strict" } as const;
+  await expect(direct.run("demo/echo#echo", null, on)).rejects.toThrow(
+    /^skipped: needs conduit vm, board \S+ has direct$/,
+  );
+});
+
 test("xtest cases without a re-statement are skipped as not modelled", async () => {
   const root = await packageWith("echo", ECHO);
   const target = new EmulatedTarget(board(["vm"]), { root });

@@ -3,6 +3,7 @@ import { expect, test } from "@jest/globals";
 import {
   corpusFiles,
   corpusFolder,
+  corpusTitle,
   excusesOf,
   type Invariant,
   readStored,
@@ -11,13 +12,9 @@ import { target } from "../support/target.ts";
 
 // One program a file; its clauses begin the title, as those of every other test do.
 for (const name of corpusFiles()) {
-  const {
-    about = name,
-    clauses = [],
-    expect: expected,
-  } = readStored(path.join(corpusFolder, `${name}.json`));
-  const title = `${clauses.length === 0 ? "" : `${clauses.join(", ")}: `}${name}: ${about}`;
-  test(title, async () => {
+  const stored = readStored(path.join(corpusFolder, `${name}.json`));
+  const { expect: expected } = stored;
+  test(corpusTitle(name, stored), async () => {
     const broken = (await target.run("fuzz/corpus#program", name)) as Record<string, Invariant[]>;
     for (const rules of ["xen", "strict", "kvm"] as const) {
       const found = broken[rules] ?? [];

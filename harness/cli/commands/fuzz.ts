@@ -42,7 +42,7 @@ export const build: CommandBuilder = (context) => {
       new Option("--rules <rules>", "the mediator's rule set (default: strict)").choices(RULES),
     )
     .option("--time <time>", "start no program after so long, e.g. 60s or 5m", seconds)
-    .option("--jobs <n>", "worker threads (default: one for each processor)", some)
+    .option("--jobs <n>", "worker threads (default: one for each processor)", workers)
     .option("--out <dir>", "folder for programs that break something", "lockstep-fuzz")
     .option("--replay <file>", "run the program of a file and print its trace")
     .option("--json", "print one JSON document")
@@ -85,9 +85,23 @@ function some(text: string): number {
   return value;
 }
 
-/** Milliseconds; a bare number is seconds. */
-const seconds = (text: string): number =>
-  parseDuration(/^\d{1,9}(?:\.\d{1,3})?$/.test(text) ? `${text}s` : text);
+/** Each worker loads the whole model: thousands of them exhaust any host's memory. */
+const MAX_JOBS = 256;
+
+function workers(text: string): number {
+  const value = some(text);
+  if (value > MAX_JOBS) {
+    throw new InvalidArgumentError(`Write a whole number from 1 to ${MAX_JOBS}.`);
+  }
+  return value;
+}
+
+/** Milliseconds; a bare number is seconds. No time at all would run nothing and find nothing. */
+function seconds(text: string): number {
+  const ms = parseDuration(/^\d{1,9}(?:\.\d{1,3})?$/.test(text) ? `${text}s` : text);
+  if (ms === 0) throw new InvalidArgumentError("Write a time above 0, e.g. 60s or 5m.");
+  return ms;
+}
 
 function seedOf(flags: Flags, context: CliContext): number {
   if (flags.seed !== undefined) return flags.seed;
@@ -228,7 +242,8 @@ async function tell(
   ];
   for (const finding of findings) {
     const { invariant, seen, program, step, count, excusedBy } = finding;
-    const where = `${count} programs, first program ${program}, step ${step}`;
+    const programsOf = count === 1 ? "1 program" : `${count} programs`;
+    const where = `${programsOf}, first program ${program}, step ${step}`;
     if (excusedBy.length > 0) {
       lines.push(`known defect ${excusedBy.join(", ")}: ${invariant} (${where})`);
       continue;
@@ -243,7 +258,10 @@ async function tell(
     lines.push(`  ${one.steps} steps: lockstep fuzz --rules ${rules} --replay ${file}`);
   }
   const bugs = findings.filter(({ excusedBy }) => excusedBy.length === 0).length;
-  lines.push(bugs === 0 ? "no invariant is broken" : `${bugs} invariants are broken`);
+  const known = findings.length - bugs;
+  if (bugs === 0)
+    lines.push(`${known === 0 ? "" : "apart from known defects, "}no invariant is broken`);
+  else lines.push(bugs === 1 ? "1 invariant is broken" : `${bugs} invariants are broken`);
   context.out(`${printable(lines.join("\n"))}\n`);
 }
 

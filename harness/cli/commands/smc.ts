@@ -18,7 +18,7 @@ import { parseDuration } from "../options.ts";
 import { isWellKnown, parseSmc, registersOf, reportOf, type SmcCall } from "../smc-call.ts";
 
 interface SmcFlags {
-  readonly timeout: number;
+  readonly timeout?: number;
   readonly confirm?: string;
   readonly json?: boolean;
 }
@@ -37,7 +37,7 @@ export const build: CommandBuilder = (context) => {
     .argument("<board>", "the board")
     .argument("<fid>", "function identifier, by name or number; `-` reads a call a line from stdin")
     .argument("[registers...]", "x1 to x7, hexadecimal with 0x, or decimal")
-    .option("--timeout <time>", "longest time for one SMC", parseDuration, DEFAULT_MS)
+    .option("--timeout <time>", "longest time for one SMC (default: 30s)", parseDuration)
     .option(
       "--confirm <board>",
       "allow the SoC's and vendors' own calls (they can blow fuses) on a board that its file calls expendable",
@@ -84,7 +84,7 @@ async function smc(
   const answers =
     config.platform === "emulated"
       ? emulated(calls)
-      : await onBoard(context, config, calls, flags.timeout);
+      : await onBoard(context, config, calls, flags.timeout ?? DEFAULT_MS);
   const reports = calls.map((call, index) => reportOf(call, answers[index] ?? registersOf(call)));
   if (flags.json === true) {
     context.out(`${JSON.stringify(reports, undefined, 2)}\n`);

@@ -39,10 +39,22 @@ export interface RunFlags {
 
 const DEFAULT_SEED = 1;
 
+/** Options that say how or on what to run: a listing that took no notice of them would mislead. */
+const OF_A_RUN = ["board", "target", "conduit", "rules", "stress", "baseline", "out"] as const;
+
+function refuseWithListing(flags: RunFlags): void {
+  const given = OF_A_RUN.filter((name) => flags[name] !== undefined).map((name) => `--${name}`);
+  if (given.length === 0) return;
+  throw new UsageError(`--list-clauses runs nothing and takes no ${given.join(", ")}`, {
+    expected: "at most --suite, --filter and --json beside it",
+  });
+}
+
 /** `lockstep run`. Sets the exit code; throws for what was wrong before the run began. */
 export async function executeRun(context: CliContext, flags: RunFlags): Promise<void> {
   if (flags.listClauses === true) {
     const { listClauses } = await import("./clauses.ts");
+    refuseWithListing(flags);
     const { suite: suites = [], filter: filters = [], json = false } = flags;
     context.out(await listClauses({ suites, filters, json }));
     return;

@@ -265,6 +265,15 @@ test("--list-clauses as text: a paragraph a clause, totals at the end, narrowed 
   expect((await list("--suite", "mediatr")).text).toContain('did you mean "mediator"?');
 }, 60_000);
 
+test("--list-clauses refuses what it would take no notice of, and lists the fuzz corpus", async () => {
+  const refused = await list("--conduit", "vm", "--stress", "memory");
+  expect(refused.code).toBe(2);
+  expect(refused.text).toMatch(/--list-clauses runs nothing and takes no --conduit, --stress/);
+  const fuzz = await list("--suite", "fuzz", "--filter", "^MED-015$");
+  expect(fuzz.code).toBe(0);
+  expect(fuzz.text).toMatch(/suites\/fuzz\/corpus\.test\.ts\n {12}MED-015: creation-fails/);
+}, 60_000);
+
 test("a run says of every clause what became of it, by the titles and scenarios of its cases", async () => {
   const out = path.join(folder(), "out");
   const selection = ["--suite", "mediator", "--suite", "xtest", "--filter", "284|regression_1005$"];

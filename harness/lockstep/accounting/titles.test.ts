@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "@jest/globals";
+import { corpusFolder, corpusFolderOf } from "../fuzz/corpus.ts";
 import { clausesInTitle, findTests, titlesIn } from "./titles.ts";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "lockstep-titles-"));
@@ -85,5 +86,26 @@ test("test files are looked for in the package, and whether its unit tests are t
   expect(tests.map(({ file }) => file)).toEqual([
     "harness/machine/c.test.ts",
     "suites/smc-abi/a.test.ts",
+  ]);
+});
+
+test("programs of the fuzz corpus count as the cases that replay them", async () => {
+  const programs = corpusFolderOf(folder);
+  mkdirSync(programs, { recursive: true });
+  mkdirSync(path.join(folder, "dist", "suites", "fuzz"), { recursive: true });
+  const put = (name: string): void =>
+    copyFileSync(path.join(corpusFolder, name), path.join(programs, name));
+  put("chained-list.json");
+  put("honest-guests.json");
+  const before = (await findTests(folder)).tests;
+  expect(before.filter(({ file }) => file.startsWith("suites/fuzz/"))).toEqual([]);
+  writeFileSync(path.join(folder, "dist", "suites", "fuzz", "corpus.test.js"), "// by name\n");
+  const found = (await findTests(folder)).tests.filter(({ file }) => file.includes("/fuzz/"));
+  expect(found).toEqual([
+    {
+      file: "suites/fuzz/corpus.test.ts",
+      title: expect.stringMatching(/^MED-060, MED-064: chained-list: a list of 512 pages/),
+      clauses: ["MED-060", "MED-064"],
+    },
   ]);
 });

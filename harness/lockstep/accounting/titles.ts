@@ -1,6 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { packageRoot } from "../../base/index.ts";
+import { corpusFiles, corpusFolderOf, corpusTitle } from "../fuzz/corpus.ts";
+import { readStored } from "../fuzz/stored.ts";
 
 /** A test whose title begins with the clauses that it proves. */
 export interface NamedTest {
@@ -28,6 +30,8 @@ const LITERAL = new RegExp(
 const TABLE =
   /(\w*)\.each\(\[((?:(?!\.each\()[^])*?)\]\)\(\s*(["'\x60])(%s: (?:\\.|(?!\3)[^\\])*)\3/g;
 const ROW_ID = new RegExp(String.raw`\[\s*["'\x60](${ID})["'\x60]`, "g");
+/** Replays every program of the corpus, a case each. */
+const CORPUS_TEST = "suites/fuzz/corpus.test.js";
 const NOT_RUN = new Set(["skip", "todo", "failing"]);
 
 /** The ids that a test's title begins with: `"SMC-2.OK, SMC-4.1.9: …"`. None is an empty list. */
@@ -50,6 +54,15 @@ export function titlesIn(source: string): readonly Omit<NamedTest, "file">[] {
     .map((title) => ({ title, clauses: clausesInTitle(title) }));
 }
 
+/** The cases of the corpus: their titles stand in the programs, not in the test file. */
+function corpusTitles(root: string): readonly Omit<NamedTest, "file">[] {
+  const folder = corpusFolderOf(root);
+  return corpusFiles(folder)
+    .map((name) => corpusTitle(name, readStored(path.join(folder, `${name}.json`))))
+    .map((title) => ({ title, clauses: clausesInTitle(title) }))
+    .filter(({ clauses }) => clauses.length > 0);
+}
+
 /** The tests of the package under `root` that name clauses, read from its compiled test files. */
 export async function findTests(root = packageRoot): Promise<FoundTests> {
   const dist = path.join(root, "dist");
@@ -60,7 +73,7 @@ export async function findTests(root = packageRoot): Promise<FoundTests> {
   const tests: NamedTest[] = [];
   for (const file of files) {
     const source = await readFile(path.join(dist, file), "utf8");
-    for (const found of titlesIn(source)) {
+    for (const found of file === CORPUS_TEST ? corpusTitles(root) : titlesIn(source)) {
       tests.push({ file: file.replace(/\.js$/, ".ts"), ...found });
     }
   }

@@ -6,7 +6,7 @@ export {
   runCampaign,
   shrinkFinding,
 } from "./campaign.ts";
-export { corpusFiles, corpusFolder } from "./corpus.ts";
+export { corpusFiles, corpusFolder, corpusTitle } from "./corpus.ts";
 export { EXCUSES, type Excuse, excusesOf, INVARIANTS, type Invariant } from "./invariants.ts";
 export type { Violation } from "./machine.ts";
 export type { Program } from "./program.ts";
