@@ -87,6 +87,9 @@ export class EmulatedTarget implements Target {
     name: string,
   ): Promise<Data> {
     const on = chooseCombination(scenario, name, this.board, this.#options.narrowing, wanted);
+    if (scenario.rpmb !== undefined && this.#options.own?.createSecureWorld !== undefined) {
+      throw new Skipped("needs RPMB storage, which a secure world of one's own is not given");
+    }
     const platform = createEmulated({
       conduit: on.conduit,
       seed: this.#options.seed ?? 1,
