@@ -10,6 +10,9 @@ import {
 import type { Scenario } from "./scenario.ts";
 import { Skipped } from "./target.ts";
 
+/** How a skip's reason ends where a narrowing leaves out all that the scenario could run on. */
+export const NOT_SELECTED = "which is not selected";
+
 /**
  * The combination that a scenario runs on: `on`, or the first that scenario, board and narrowing have
  * in common. Throws Skipped where the board has no conduit for it or the selection leaves it out,
@@ -38,5 +41,5 @@ export function chooseCombination(
   }
   const first = on ?? possible.find((one) => admits(narrowing, one));
   if (first !== undefined) return first;
-  throw new Skipped(`is for ${possible.map(combinationName).join(" or ")}, which is not selected`);
+  throw new Skipped(`is for ${possible.map(combinationName).join(" or ")}, ${NOT_SELECTED}`);
 }

@@ -1,3 +1,4 @@
+export { NOT_SELECTED } from "./choice.ts";
 export * from "./combination.ts";
 export * from "./bench-invoke.ts";
 export * from "./bench-vms.ts";

@@ -64,6 +64,17 @@ test("a filter that matches nothing is a usage error and leaves no folder", asyn
   expect(existsSync(out)).toBe(false);
 }, 120_000);
 
+test("conduits and rules that leave every scenario out are a usage error too", async () => {
+  const out = path.join(folder(), "bundle");
+  const none = ["--conduit", "direct", "--rules", "xen", "--suite", "mediator"];
+  const result = await lockstep(["run", ...none, "--out", out]);
+  expect(result.code).toBe(2);
+  expect(result.stderr).toContain(
+    "no case matches --conduit direct --rules xen. The scenarios that are left run on other conduits",
+  );
+  expect(existsSync(out)).toBe(false);
+}, 120_000);
+
 test.each([
   [["--suite", "xtets"], 'there is no suite "xtets"; did you mean "xtest"?'],
   [["--filter", "("], "--filter ( is not a regular expression"],

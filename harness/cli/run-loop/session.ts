@@ -8,6 +8,7 @@ import {
 } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
 import { type BundleWriter, exitCodeFor, type FactsSheet, type RunInfo } from "../../run/index.ts";
+import { NOT_SELECTED } from "../../platform/index.ts";
 import type { CliContext } from "../context.ts";
 import { EMULATED, type RunPlan } from "./plan.ts";
 
@@ -96,9 +97,14 @@ export class RunSession {
       ...conduits.map((conduit) => `--conduit ${conduit}`),
       ...rules.map((set) => `--rules ${set}`),
     ];
-    if (options.length === 0 || this.writer.results.cases.length > 0) return;
+    const { cases } = this.writer.results;
+    const narrowed = conduits.length + rules.length > 0;
+    const left = cases.filter(({ reason = "" }) => !(narrowed && reason.endsWith(NOT_SELECTED)));
+    if (options.length === 0 || left.length > 0) return;
     throw new UsageError(`no case matches ${options.join(" ")}`, {
-      next: "The expression is matched against ids such as xtest.regression_1001 and against titles; the results.json of a whole run holds both.",
+      next: narrowed
+        ? "The scenarios that are left run on other conduits or under other rule sets; rule sets belong to the conduit vm."
+        : "The expression is matched against ids such as xtest.regression_1001 and against titles; the results.json of a whole run holds both.",
     });
   }
 
