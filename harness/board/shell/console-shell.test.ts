@@ -72,6 +72,18 @@ for (const [name, command] of Object.entries(SHELLS)) {
       expect(result).toMatchObject({ exitCode: 7, signal: undefined });
     });
 
+    test("a first line that the shell threw away while it started is typed again", async () => {
+      let lost = 0;
+      const down = (bytes: Uint8Array): Uint8Array => {
+        if (lost > 0 || !text(bytes).startsWith("stty")) return bytes;
+        lost += 1;
+        return new Uint8Array(0);
+      };
+      const { shell } = await connect(command, { down }, true);
+      const answer = await shell.run("echo here", soon());
+      expect({ lost, output: text(answer.output) }).toEqual({ lost: 1, output: "here\n" });
+    });
+
     test("a running command is ended by kill, and the next one runs", async () => {
       const { shell } = await connect(command);
       const running = await shell.start("echo started; sleep 1000", soon());

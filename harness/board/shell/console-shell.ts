@@ -258,11 +258,23 @@ export class ConsoleShell implements CommandProtocol {
 
   async #plainSetup(deadline: Deadline): Promise<void> {
     if (this.#plainReady) return;
-    // Echo on, no line wrapping, and nobody waits for an answer to this.
+    await this.#widen(deadline);
+    try {
+      await this.#teach(PLAIN_SETUP, deadline);
+    } catch (error) {
+      if (!(error instanceof InfrastructureError)) throw error;
+      // A shell that was just starting may have thrown away what was typed: its lines still wrap.
+      await this.#typist.interrupt(deadline);
+      await this.#widen(deadline);
+      await this.#teach(PLAIN_SETUP, deadline);
+    }
+    this.#plainReady = true;
+  }
+
+  /** Echo on, no line wrapping; nobody waits for an answer to this. */
+  async #widen(deadline: Deadline): Promise<void> {
     await this.#typist.findPrompt(deadline);
     await this.#typist.line("stty echo columns 9999 2>/dev/null", deadline, false);
-    await this.#teach(PLAIN_SETUP, deadline);
-    this.#plainReady = true;
   }
 
   async #exactReady(deadline: Deadline): Promise<boolean> {
