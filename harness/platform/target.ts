@@ -1,6 +1,6 @@
 import type { BoardConfig } from "../board/index.ts";
 import type { Combination } from "./combination.ts";
-import type { Status, SubcaseResult } from "../run/index.ts";
+import type { Status, SubcaseResult, TraceRecord } from "../run/index.ts";
 
 /** Structured-clone data: what may cross between a suite and the process that owns the board. */
 export type Data =
@@ -12,6 +12,9 @@ export type Data =
   | Uint8Array
   | readonly Data[]
   | { readonly [key: string]: Data | undefined };
+
+/** Takes the records of one run, and the combination that it ran on. */
+export type TraceListener = (records: readonly TraceRecord[], on: Combination) => void;
 
 /** The outcome of one xtest case on a target. */
 export interface XtestOutcome {
@@ -32,9 +35,10 @@ export interface Target {
    * Runs a scenario: `reference` is `<subject>/<file>#<export>`, e.g. `mediator/session#openPseudoTa`.
    * `on` is the combination of conduit and rules to run it on, the first that the target has when
    * left out. Rejects with a `Skipped` when the target has none that the scenario names, with a
-   * `UsageError` when the scenario does not name `on`.
+   * `UsageError` when the scenario does not name `on`. With `record` the run is traced; it is called
+   * once, before the promise settles, also where the run fails.
    */
-  run(reference: string, args: Data, on?: Combination): Promise<Data>;
+  run(reference: string, args: Data, on?: Combination, record?: TraceListener): Promise<Data>;
   /** The outcome of one xtest case; on a board the whole selection runs once, streamed. */
   xtest(id: string): Promise<XtestOutcome>;
   /** Ends what is under way. */

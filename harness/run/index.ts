@@ -7,3 +7,4 @@ export * from "./lock.ts";
 export * from "./model.ts";
 export * from "./sink.ts";
 export * from "./stress.ts";
+export * from "./trace.ts";
