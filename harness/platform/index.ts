@@ -10,5 +10,5 @@ export * from "./emulated-target.ts";
 export * from "./own-target.ts";
 export * from "./reference.ts";
 export * from "./scenario.ts";
-export type { ScenarioPlatform } from "./scenario-platform.ts";
+export type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 export * from "./target.ts";
