@@ -37,6 +37,17 @@ test("every call of the hardware domain carries its client id in the last regist
   ]);
 });
 
+test("SMC-1.FID: EL3 would take one function for another where reserved bits are set, so none goes through", () => {
+  const { port, smc } = hwdom();
+  for (let bit = 16; bit < 24; bit += 1) {
+    for (const fid of [OPTEE_SMC.BOOT_SECONDARY, OPTEE_SMC.RETURN_FROM_RPC, OPTEE_SMC.CALLS_UID]) {
+      const registers = smc([fid + 2 ** bit, 1, 2, 3]);
+      expect(registers.toArray().slice(0, 4)).toEqual([0xffff_ffff_ffff_ffffn, 1n, 2n, 3n]);
+    }
+  }
+  expect(port.seen).toEqual([]);
+});
+
 test("a successful call hands out its results and the domain's other registers stay", () => {
   const { smc } = hwdom();
   const registers = smc([OPTEE_SMC.EXCHANGE_CAPABILITIES, 0, 2, 3, 4, 5, 6, 7]);

@@ -56,6 +56,12 @@ const MANAGEMENT: ReadonlySet<number> = new Set([
 ]);
 
 /**
+ * Bits of a function id that are 0 in all that are known here. EL3 takes bit 16 for a hint and out of
+ * the id, so that with it a function would look like another to whoever passes it on.
+ */
+const MUST_BE_ZERO = 0x00ff_0000;
+
+/**
  * Pass-through for the one direct-mapped hardware domain, static shared memory included, as the
  * first Xen series had it. Each call runs into registers of its own; the domain's are written only
  * once it is decided what it may see, so an error leaves nothing but its code behind. A resume is
@@ -89,7 +95,7 @@ class HwdomConduit implements Conduit {
     const fid = registers.get(0);
     const owner = ownerOf(fid);
     const known = owner === OPTEE_OWNER.trustedOs || owner === OPTEE_OWNER.trustedOsApi;
-    if (!known || MANAGEMENT.has(fid)) {
+    if (!known || (fid & MUST_BE_ZERO) !== 0 || MANAGEMENT.has(fid)) {
       registers.setAllOnes(0);
       return;
     }

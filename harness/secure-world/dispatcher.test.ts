@@ -40,11 +40,31 @@ test("SMC-1.UNASSIGNED: functions 5 and 6 and all of owner 62 are unknown", () =
   expect(unassigned.filter((fid) => table.includes(fid))).toEqual([]);
 });
 
-test("SMC-11.2: the function id is cut to 32 bits, x1 and x7 arrive whole", () => {
+test("SMC-1.FID: EL3 takes the hint in bit 16 out of a function id and refuses fast calls with bits 23 to 17", () => {
+  const kit = new SecureKit();
+  expect(kit.smc(0xbf01_ff01).get(0)).toBe(UID);
+  for (let bit = 17; bit < 24; bit += 1) {
+    expect(smc64(kit, BigInt(0xbf00_ff01 + 2 ** bit))[0]).toBe(ALL_ONES);
+    expect(kit.smc(OPTEE_SMC.CALL_WITH_ARG + 2 ** bit).get(0)).toBe(SMC_RETURN.EBADCMD);
+  }
+  // The argument is nowhere: so this is CALL_WITH_ARG.
+  expect(kit.smc(OPTEE_SMC.CALL_WITH_ARG + 2 ** 16, 0, 1).get(0)).toBe(SMC_RETURN.EBADADDR);
+});
+
+test("SMC-3.EXCHANGE_CAPABILITIES: the upper half of x1 is not looked at", () => {
+  const kit = new SecureKit();
+  for (const [bits, a0] of [
+    [1n << 40n, 0n],
+    [(1n << 40n) + 1n, 0n],
+    [(1n << 40n) + 2n, 7n],
+  ] as const) {
+    expect(smc64(kit, BigInt(OPTEE_SMC.EXCHANGE_CAPABILITIES), bits)[0]).toBe(a0);
+  }
+});
+
+test("SMC-11.2: the function id is cut to 32 bits, x7 arrives whole", () => {
   const kit = new SecureKit({ build: { virtualization: true } });
   expect(smc64(kit, 0xdead_beef_bf00_ff01n)[0]).toBe(BigInt(UID));
-  // A bit that only 64 bits have is a capability that there is not.
-  expect(smc64(kit, BigInt(OPTEE_SMC.EXCHANGE_CAPABILITIES), 1n << 40n)[0]).toBe(7n);
   // x7 decides which guest it is; one that only differs above bit 31 is not the hypervisor.
   const created = (a7: bigint): bigint | undefined =>
     smc64(kit, BigInt(OPTEE_SMC.VM_CREATED), 1n, 0n, 0n, 0n, 0n, 0n, a7)[0];

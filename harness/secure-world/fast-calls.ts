@@ -138,7 +138,8 @@ function setAll(registers: Registers, values: readonly number[]): void {
 const unknown = (registers: Registers): void => registers.set(0, UNKNOWN_FUNCTION);
 
 function exchangeCapabilities(registers: Registers, { build, features }: Core): void {
-  if ((registers.get(1) & ~NSEC_CAP.UNIPROCESSOR) !== 0 || registers.high(1) !== 0) {
+  // The upper half of x1 is not looked at.
+  if ((registers.get(1) & ~NSEC_CAP.UNIPROCESSOR) !== 0) {
     registers.set(0, SMC_RETURN.ENOTAVAIL);
     return;
   }

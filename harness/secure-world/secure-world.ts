@@ -18,6 +18,10 @@ import type { Thread } from "./thread.ts";
 /** What TF-A answers for itself. */
 const PSCI_VERSION = 0x8400_0000;
 const PSCI_1_1 = 0x1_0001;
+/** Bits of a function id that EL3 refuses in fast calls (SMC-1.FID). */
+const FID_RESERVED = 0x00fe_0000;
+/** The caller's hint that no SVE state is live, which EL3 takes out of every function id. */
+const FID_HINT = 0x0001_0000;
 
 /**
  * The secure side of an emulated platform: EL3's dispatcher with an OP-TEE behind it. One call of
@@ -67,7 +71,13 @@ export class SecureWorld {
   }
 
   #dispatch(registers: Registers): void {
-    const fid = registers.get(0);
+    const given = registers.get(0);
+    if (isFastCall(given) && (given & FID_RESERVED) !== 0) {
+      registers.setAllOnes(0);
+      return;
+    }
+    const fid = (given & ~FID_HINT) >>> 0;
+    if (fid !== given) registers.set(0, fid);
     if (fid === PSCI_VERSION) {
       registers.set(0, PSCI_1_1);
       return;

@@ -9,7 +9,7 @@ PAIRS | a 64-bit quantity in two registers has its high word first |
 WIDTH | AArch64 fast calls answer in 64-bit registers; yielding calls use the low 32 bits | optee_os core/arch/arm/include/kernel/thread_arch.h: struct thread_smc_args
 
 ## 1 | optee_os core/arch/arm/include/sm/optee_smc.h: OPTEE_SMC_CALL_VAL
-FID | type, convention, owner and function make the id; bits 23:16 are 0 |
+FID | type, convention, owner and function make the id; bits 23:16 are 0, but EL3 takes bit 16 as a hint |
 UNASSIGNED | functions 5 and 6 are unassigned, owner 62 belongs to OPTEED and EL3 |
 CALLS_COUNT | fast, 0xBF00FF00 |
 CALLS_UID | fast, 0xBF00FF01 |
@@ -61,7 +61,7 @@ GET_OS_UUID | 486178e0-e7f8-11e3-bc5e-0002a5d5c51b in a0 to a3 |
 GET_OS_REVISION | major, minor, and the leading digits of the commit: 64 bits on AArch64 |
 GET_SHM_CONFIG | address (whole in a1), size, cached; without reserved memory UNKNOWN_FUNCTION |
 L2CC_MUTEX | UNKNOWN_FUNCTION on an AArch64 core |
-EXCHANGE_CAPABILITIES | capabilities, notification limit, 4 RPC parameters; unknown bits ENOTAVAIL |
+EXCHANGE_CAPABILITIES | capabilities, notification limit, 4 RPC parameters; unknown bits of 32 ENOTAVAIL |
 DISABLE_SHM_CACHE | one cookie a call (whole in a2), EBUSY, ENOTAVAIL once empty |
 ENABLE_SHM_CACHE | OK, or EBUSY while a thread is in use |
 BOOT_SECONDARY | OK or EBADCMD where built in, otherwise ENOTAVAIL |
