@@ -12,12 +12,21 @@ import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worke
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
 import { loadScenario } from "./reference.ts";
-import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
+import { endOf, type RunEnd, SharedRun } from "./recording/index.ts";
+import {
+  type Data,
+  Skipped,
+  type Target,
+  type TraceListener,
+  type XtestOutcome,
+} from "./target.ts";
 
 export interface BridgedTargetOptions {
   /** Opened with `sharedRam`, which is `ramFile`. The target boots it; its owner closes it. */
   readonly board: LiveBoard;
   readonly ramFile: string;
+  /** QEMU's log of the secure console, whose lines go into traces. */
+  readonly secureLog?: string;
   readonly env: NodeJS.ProcessEnv;
   readonly abort: AbortSignal;
   /** The real `.ta` files, by UUID. */
@@ -47,6 +56,7 @@ const MAX_FAILED_BOOTS = 2;
 export class BridgedTarget implements Target {
   readonly board: BoardConfig;
   readonly #options: BridgedTargetOptions;
+  #trace: SharedRun | undefined;
   #worker: Worker | undefined;
   #nextId = 1;
   #used = false;
@@ -59,12 +69,39 @@ export class BridgedTarget implements Target {
     this.#options = options;
   }
 
-  async run(reference: string, args: Data, on?: Combination): Promise<Data> {
+  async run(
+    reference: string,
+    args: Data,
+    on?: Combination,
+    record?: TraceListener,
+  ): Promise<Data> {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
+    if (record === undefined) return await this.#execute(reference, args, combination);
+    const trace = (this.#trace ??= new SharedRun());
+    let end: RunEnd | undefined;
+    try {
+      const value = await this.#execute(reference, args, combination, trace);
+      end = { how: "done", value };
+      return value;
+    } catch (error) {
+      end = endOf(error);
+      throw error;
+    } finally {
+      if (end !== undefined) record(trace.records(end), combination);
+    }
+  }
+
+  async #execute(
+    reference: string,
+    args: Data,
+    combination: Combination,
+    trace?: SharedRun,
+  ): Promise<Data> {
+    trace?.clear();
     const worker = await this.#fresh();
-    const outcome = await this.#order(worker, reference, args, combination);
+    const outcome = await this.#order(worker, reference, args, combination, trace);
     if (outcome.how === "done") return outcome.data;
     if (outcome.how === "skip") throw new Skipped(outcome.reason);
     await this.#drop();
@@ -146,11 +183,13 @@ export class BridgedTarget implements Target {
     reference: string,
     args: Data,
     on: Combination,
+    trace: SharedRun | undefined,
   ): Promise<BridgedOutcome> {
-    const { abort, board, scenarioMs = SCENARIO_MS } = this.#options;
+    const { abort, board, secureLog, scenarioMs = SCENARIO_MS } = this.#options;
     const id = this.#nextId;
     this.#nextId += 1;
-    const order: BridgedOrder = { id, reference, args, on };
+    const record = trace?.begin(secureLog);
+    const order: BridgedOrder = { id, reference, args, on, ...(record && { record }) };
     const stops: (() => void)[] = [];
     const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
       const onMessage = (message: BridgedOutcome): void => {
@@ -169,7 +208,9 @@ export class BridgedTarget implements Target {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     worker.postMessage(order);
     try {
-      return await Deadline.after(scenarioMs, `scenario ${reference}`, { abort }).race(outcome);
+      return await Deadline.after(scenarioMs, `scenario ${reference}`, { abort })
+        .race(outcome)
+        .finally(() => trace?.collect());
     } catch (error) {
       await this.#drop();
       throw error;

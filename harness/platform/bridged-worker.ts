@@ -9,6 +9,7 @@ import { LockstepError, messageOf } from "../base/index.ts";
 import { BridgedPlatform } from "./bridged.ts";
 import type { Combination } from "./combination.ts";
 import { EmulatedContext } from "./emulated-context.ts";
+import { openRecording, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
 
@@ -27,6 +28,8 @@ export interface BridgedOrder {
   readonly reference: string;
   readonly args: Data;
   readonly on: Combination;
+  /** How the run is to be recorded; not at all when left out. */
+  readonly record?: SharedRecording;
 }
 
 /** How a scenario ended; `crash` is the target's, `error` the scenario's own or ours. */
@@ -40,8 +43,9 @@ export type BridgedOutcome = { readonly id: number } & (
 // board's consoles.
 const { resident, ram, seed, tas, root } = workerData as BridgedSetup;
 
-async function execute({ id, reference, args, on }: BridgedOrder): Promise<BridgedOutcome> {
+async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
   const machine = new SharedRamMachine(resident);
+  const recording = record === undefined ? undefined : openRecording(record);
   try {
     const scenario = await loadScenario(reference, root);
     const platform = new BridgedPlatform({
@@ -52,7 +56,8 @@ async function execute({ id, reference, args, on }: BridgedOrder): Promise<Bridg
       ram,
       tas,
     });
-    return { id, how: "done", data: await scenario.run(new EmulatedContext(platform), args) };
+    const context = new EmulatedContext(platform, recording?.recorder);
+    return { id, how: "done", data: await scenario.run(context, args) };
   } catch (error) {
     if (error instanceof Skipped) return { id, how: "skip", reason: error.reason };
     const crash = error instanceof LockstepError && error.exitCode === 5;
@@ -64,6 +69,7 @@ async function execute({ id, reference, args, on }: BridgedOrder): Promise<Bridg
       ...(seen === undefined ? {} : { seen }),
     };
   } finally {
+    recording?.close();
     machine.close();
   }
 }

@@ -40,7 +40,7 @@ export class BridgedPlatform implements ScenarioPlatform {
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   onPort: ScenarioPlatform["onPort"];
-  readonly #port: PlatformPort;
+  readonly port: PlatformPort;
   readonly #driverRam: Window;
 
   constructor(options: BridgedOptions) {
@@ -51,7 +51,7 @@ export class BridgedPlatform implements ScenarioPlatform {
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     this.#driverRam = { base, size: 16 * MIB };
-    this.#port = {
+    this.port = {
       ...options.port,
       smc: (registers: Registers) => {
         this.onPort?.("enter", registers);
@@ -61,7 +61,7 @@ export class BridgedPlatform implements ScenarioPlatform {
     };
     this.mediator =
       options.conduit === "vm"
-        ? createMediator(this.#port, {
+        ? createMediator(this.port, {
             rules: this.rules,
             heap: { base: base + 16 * MIB, size: 16 * MIB },
             guests: [{ base: base + 32 * MIB, size: size - 32 * MIB }],
@@ -83,8 +83,8 @@ export class BridgedPlatform implements ScenarioPlatform {
     const ram = this.#driverRam;
     const conduit =
       this.conduit === "hwdom"
-        ? createHwdomConduit(this.#port, { ram })
-        : createDirectConduit(this.#port, ram);
+        ? createHwdomConduit(this.port, { ram })
+        : createDirectConduit(this.port, ram);
     return { conduit, vm: undefined, destroy: undefined };
   }
 }

@@ -13,7 +13,8 @@ import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
 import type { EmulatedPlatform } from "./emulated.ts";
 import type { Guest, ScenarioContext, SmcObservation } from "./scenario.ts";
-import type { ScenarioPlatform } from "./scenario-platform.ts";
+import { portObserver, recordGuest, type Recorder } from "./recording/index.ts";
+import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
 /** The context of one scenario run on a platform, the emulated one by default. */
@@ -25,9 +26,16 @@ export class EmulatedContext<
   readonly #guests: EmulatedGuest[] = [];
   readonly #listeners: ((seen: SmcObservation) => void)[] = [];
 
-  constructor(platform: P) {
+  readonly #recorder: Recorder | undefined;
+
+  /** With `recorder` what happens between normal and secure world is recorded. */
+  constructor(platform: P, recorder?: Recorder) {
     this.platform = platform;
     this.seed = platform.seed;
+    this.#recorder = recorder;
+    if (recorder !== undefined && platform.conduit === "vm") {
+      platform.onPort = portObserver(platform.port.memory, recorder);
+    }
   }
 
   get scheduler(): Scheduler {
@@ -49,7 +57,7 @@ export class EmulatedContext<
     }
     while (this.#guests.length <= index) {
       const number = this.#guests.length;
-      const { conduit, vm, destroy } = this.platform.addGuest();
+      const { conduit, vm, destroy } = this.#addGuest(number);
       const rpmb = this.platform.newRpmb?.();
       const kernel = new Linux({
         name: `guest ${number}`,
@@ -65,6 +73,12 @@ export class EmulatedContext<
     const guest = this.#guests[index];
     if (guest === undefined) throw new RangeError(`no guest ${index}`);
     return guest;
+  }
+
+  #addGuest(number: number): NormalWorld {
+    const recorder = this.#recorder;
+    if (recorder === undefined) return this.platform.addGuest();
+    return recordGuest(() => this.platform.addGuest(), number, recorder);
   }
 
   client(guest = 0): TeecContext {
@@ -83,7 +97,13 @@ export class EmulatedContext<
 
   observe(listener: (seen: SmcObservation) => void): void {
     this.#listeners.push(listener);
-    this.platform.onPort = (phase, registers) => this.#report("port", phase, undefined, registers);
+    if (this.#listeners.length === 1) {
+      const recorded = this.platform.onPort;
+      this.platform.onPort = (phase, registers) => {
+        recorded?.(phase, registers);
+        this.#report("port", phase, undefined, registers);
+      };
+    }
     for (const { index, kernel } of this.#guests) this.#trace(kernel, index);
   }
 

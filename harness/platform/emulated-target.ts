@@ -15,7 +15,14 @@ import { EmulatedContext } from "./emulated-context.ts";
 import type { OwnTarget } from "./own-target.ts";
 import { importScenarios, isScenario, loadScenario } from "./reference.ts";
 import type { Scenario } from "./scenario.ts";
-import { type Data, Skipped, type Target, type XtestOutcome } from "./target.ts";
+import { endOf, endRecord, Recorder, RecordList, type RunEnd } from "./recording/index.ts";
+import {
+  type Data,
+  Skipped,
+  type Target,
+  type TraceListener,
+  type XtestOutcome,
+} from "./target.ts";
 
 export interface EmulatedTargetOptions {
   /** Decides every interleaving and every scattered page; 1 when left out. */
@@ -54,9 +61,14 @@ export class EmulatedTarget implements Target {
     return this.#stress;
   }
 
-  async run(reference: string, args: Data, on?: Combination): Promise<Data> {
+  async run(
+    reference: string,
+    args: Data,
+    on?: Combination,
+    record?: TraceListener,
+  ): Promise<Data> {
     const scenario = await loadScenario(reference, this.#options.root);
-    return this.#execute(scenario, args, on, reference);
+    return await this.#execute(scenario, args, on, reference, record);
   }
 
   async xtest(id: string): Promise<XtestOutcome> {
@@ -85,11 +97,38 @@ export class EmulatedTarget implements Target {
     args: Data,
     wanted: Combination | undefined,
     name: string,
+    record?: TraceListener,
   ): Promise<Data> {
     const on = chooseCombination(scenario, name, this.board, this.#options.narrowing, wanted);
+    if (record === undefined) return await this.#on(on, scenario, args);
+    const list = new RecordList();
+    let end: RunEnd | undefined;
+    try {
+      const value = await this.#on(on, scenario, args, list);
+      end = { how: "done", value };
+      return value;
+    } catch (error) {
+      end = endOf(error);
+      throw error;
+    } finally {
+      record(end === undefined ? list.records : [...list.records, endRecord(end, list)], on);
+    }
+  }
+
+  /** With `list` the run is recorded there. */
+  async #on(on: Combination, scenario: Scenario, args: Data, list?: RecordList): Promise<Data> {
     if (scenario.rpmb !== undefined && this.#options.own?.createSecureWorld !== undefined) {
       throw new Skipped("needs RPMB storage, which a secure world of one's own is not given");
     }
+    let recorder: Recorder | undefined;
+    const { console: print } = this.#options;
+    const console =
+      print === undefined && list === undefined
+        ? undefined
+        : (line: string): void => {
+            print?.(line);
+            recorder?.console(line);
+          };
     const platform = createEmulated({
       conduit: on.conduit,
       seed: this.#options.seed ?? 1,
@@ -102,11 +141,14 @@ export class EmulatedTarget implements Target {
         ? {}
         : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
-      ...(this.#options.console === undefined ? {} : { console: this.#options.console }),
+      ...(console === undefined ? {} : { console }),
     });
     this.#options.prepare?.(platform);
+    if (list !== undefined) {
+      recorder = new Recorder(list, { unobserved: (look) => platform.unobserved(look) });
+    }
     try {
-      return await scenario.run(new EmulatedContext(platform), args);
+      return await scenario.run(new EmulatedContext(platform, recorder), args);
     } finally {
       this.#addStress(platform);
     }

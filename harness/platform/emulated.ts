@@ -231,6 +231,17 @@ export class EmulatedPlatform implements ScenarioPlatform {
     return [new EmmcRpmb({ cid: SUPPLICANT_CID, sizeMultiplier: 2, key })];
   }
 
+  unobserved<T>(look: () => T): T {
+    const { memory } = this;
+    const { probe } = memory;
+    memory.probe = undefined;
+    try {
+      return look();
+    } finally {
+      memory.probe = probe;
+    }
+  }
+
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
   addGuest(): NormalWorld {
     const { mediator, port } = this;

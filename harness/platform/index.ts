@@ -8,6 +8,15 @@ export * from "./emulated.ts";
 export { EmulatedContext } from "./emulated-context.ts";
 export * from "./emulated-target.ts";
 export * from "./own-target.ts";
+export {
+  portObserver,
+  recordConduit,
+  Recorder,
+  type RecorderOptions,
+  RecordList,
+  recordPort,
+  type RecordSink,
+} from "./recording/index.ts";
 export * from "./reference.ts";
 export * from "./scenario.ts";
 export type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";

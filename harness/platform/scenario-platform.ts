@@ -1,4 +1,4 @@
-import type { Conduit, Registers, Scheduler } from "../machine/index.ts";
+import type { Conduit, PlatformPort, Registers, Scheduler } from "../machine/index.ts";
 import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
@@ -14,6 +14,10 @@ export interface ScenarioPlatform {
   readonly pressure: MemoryPressure | undefined;
   /** The `.ta` files that supplicants have, by UUID. */
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** The secure world and the memory that it shares, in front of which conduits are. */
+  readonly port: PlatformPort;
+  /** Runs `look` without its accesses to memory being seen by what watches or disturbs the machine. */
+  unobserved?<T>(look: () => T): T;
   /** Sees every SMC at the port while set. */
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */

@@ -36,7 +36,8 @@ export interface Target {
    * `on` is the combination of conduit and rules to run it on, the first that the target has when
    * left out. Rejects with a `Skipped` when the target has none that the scenario names, with a
    * `UsageError` when the scenario does not name `on`. With `record` the run is traced; it is called
-   * once, before the promise settles, also where the run fails.
+   * once, before the promise settles, also where the run fails; not where it never began because
+   * there is no such scenario or no combination for it.
    */
   run(reference: string, args: Data, on?: Combination, record?: TraceListener): Promise<Data>;
   /** The outcome of one xtest case; on a board the whole selection runs once, streamed. */

@@ -92,6 +92,8 @@ export type TraceRecord =
       readonly how: "done" | "skip" | "crash" | "error";
       readonly value?: unknown;
       readonly reason?: string;
+      /** How many records before this one were left out because the trace was full. */
+      readonly dropped?: number;
     };
 
 export interface Trace {

@@ -14,6 +14,9 @@ import { runSuites } from "./suite-child.ts";
 /** A memory file system, where the RAM of a machine costs no disk. */
 const SHARED_MEMORY = "/dev/shm";
 
+/** The console of the secure world. */
+const SECURE = "secure";
+
 /** Whether scenarios can run on a board: their conduits end at its secure world, through its RAM. */
 export function isBridged({ conduits, bridge, platform }: BoardConfig): boolean {
   return platform === "qemu" && conduits.length > 0 && bridge?.ramBase !== undefined;
@@ -37,10 +40,12 @@ export async function runBridged(
     const opened = await openBoardForCli(config, context, {
       observer: observerFor(config.name, writer),
       sharedRam: ramFile,
+      qemuLogs: dir,
     });
     const target = new BridgedTarget({
       board: opened.board,
       ramFile,
+      secureLog: path.join(dir, `${SECURE}.log`),
       env: context.env,
       abort,
       tas: prepared === undefined ? new Map() : await imageTas(prepared),
