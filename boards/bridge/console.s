@@ -7,7 +7,11 @@
 // its answer still stands in the page, so whoever lost it asks again.
 //
 // OPERATION 1  SMC: operands x0 to x7, those left out are 0. The answer is x0 to x3.
-// OPERATION 2  the CRC-32 of memory: address, length in bytes. The answer is x0.
+// OPERATION 2  the CRC-32 of up to four pieces of memory, one behind the other: address and length
+//              in bytes of each. The answer is x0.
+// OPERATION 3  the CRC-32 of each of up to eight blocks of memory: address of the first, length of
+//              each in bytes, how many. The answer is two in a register, the first in x0's low half.
+// OPERATION 4  the same 64-bit word all over memory: address, length in bytes, the word.
 //
 // The page:
 //      0x000  code
@@ -78,10 +82,48 @@ padded: ldr     x26, [x20, #8]          // OPERATION
         cmp     x26, #1
         b.eq    call
         cmp     x26, #2
+        b.eq    sum
+        cmp     x26, #3
+        b.eq    blocks
+        cmp     x26, #4
         b.ne    done
+
         ldp     x0, x1, [x20, #16]
+        ldr     x2, [x20, #32]
+fill:   subs    x1, x1, #8
+        b.lo    filled
+        str     x2, [x0], #8
+        b       fill
+filled: mov     x0, #0
+        b       one
+
+blocks: stp     xzr, xzr, [x19, #16]
+        stp     xzr, xzr, [x19, #32]
+        ldp     x27, x28, [x20, #16]    // address, length
+        ldr     x24, [x20, #32]         // how many
+        cmp     x24, #8
+        b.hi    done
+        mov     x23, #0
+block:  cmp     x23, x24
+        b.hs    commit
+        mov     x0, x27
+        mov     x1, x28
         bl      crc32
-        stp     x0, xzr, [x19, #16]
+        add     x1, x19, #16
+        str     w0, [x1, x23, lsl #2]
+        add     x27, x27, x28
+        add     x23, x23, #1
+        b       block
+
+sum:    add     x23, x20, #16
+        add     x24, x20, #80
+        mov     w2, #-1
+piece:  ldp     x0, x1, [x23], #16
+        bl      crcmore
+        cmp     x23, x24
+        b.lo    piece
+
+one:    stp     x0, xzr, [x19, #16]
         stp     xzr, xzr, [x19, #32]
         b       commit
 
@@ -125,8 +167,10 @@ done:   mov     x0, #0
         ldp     x29, x30, [sp], #96
         ret
 
-// x0 address, x1 length in bytes: the CRC-32 of zlib in x0. Uses x2 to x6.
+// x0 address, x1 length in bytes: the CRC-32 of zlib in x0. Uses x1 to x6. From `crcmore` on it goes
+// on with what w2 was left at.
 crc32:  mov     w2, #-1
+crcmore:
         mov     w3, #0x8320
         movk    w3, #0xedb8, lsl #16
 byte:   cbz     x1, checked

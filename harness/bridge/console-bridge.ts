@@ -6,12 +6,16 @@ import {
   type Answer,
   CONSOLE_PAGE,
   goArguments,
+  MAX_BLOCKS,
+  MAX_PIECES,
   OPERATION,
   readAnswer,
   WordRows,
 } from "./console-page.ts";
-import { LineTooBad, type LoaderPrompt } from "./loader-prompt.ts";
+import type { LoaderPrompt } from "./loader-prompt.ts";
+import { LoaderLines, memoryWrites } from "./loader-writes.ts";
 import type { RamWindow } from "./ram-window.ts";
+import type { MemoryWrite, WireMachine } from "./wire-machine.ts";
 
 export interface ConsoleBridgeOptions {
   readonly prompt: LoaderPrompt;
@@ -25,32 +29,36 @@ export interface ConsoleBridgeOptions {
 }
 
 const SMC_MS = 30_000;
+/** Bytes that the slowest machine fills in a millisecond. */
+const FILL_PER_MS = 8 * 1024;
+const FILL_MS = 2000;
 /** Bytes that are written, or read, and then checked together. */
 const CHUNK = 1024;
 /** Larger than any second-level cache of the family: what is written before it is in RAM after it. */
 const EVICTION = 4 * 1024 * 1024;
 const TRIES = 8;
 const MAX_READS = 200;
-const LONG_LINE_ATTEMPTS = 4;
+const WORD = 8;
 
 /**
  * Memory and SMCs of a machine that stands at its boot loader's prompt, through nothing but `mw`, `md`
  * and `go`. Whatever is read has been checked against a CRC-32 that the machine made itself, and an
  * SMC is carried out once, however often its answer has to be asked for.
  */
-export class ConsoleBridge {
+export class ConsoleBridge implements WireMachine {
+  /** A line of `md` shows 16 bytes in 75 characters, and a checksum costs about 500. */
+  readonly granule = 128;
   readonly #prompt: LoaderPrompt;
+  readonly #lines: LoaderLines;
   readonly #window: RamWindow;
-  #lineLength: number;
   readonly #smcMs: number;
   readonly #page: Pa;
   #sequence = BigInt(randomInt(1, 2 ** 32));
-  #hush = true;
 
   private constructor(options: ConsoleBridgeOptions) {
     this.#prompt = options.prompt;
+    this.#lines = new LoaderLines(options.prompt, options.lineLimit);
     this.#window = options.window;
-    this.#lineLength = options.lineLimit;
     this.#smcMs = options.smcMs ?? SMC_MS;
     this.#page = options.window.take(CONSOLE_PAGE.size);
   }
@@ -71,7 +79,9 @@ export class ConsoleBridge {
    */
   async smc(registers: Registers, deadline: Deadline): Promise<void> {
     const operands = Array.from({ length: 8 }, (_, index) => registers.get64(index));
-    const { words, upperChanged } = await this.#go(OPERATION.smc, operands, deadline);
+    const { words, upperChanged } = await this.#go(OPERATION.smc, operands, deadline, {
+      busyMs: this.#smcMs,
+    });
     for (const [index, word] of words.entries()) registers.set64(index, word);
     if (upperChanged) {
       for (const [index, word] of (await this.#upper(deadline)).entries()) {
@@ -93,15 +103,38 @@ export class ConsoleBridge {
 
   /** Writes `bytes` into free RAM and checks that they arrived. Throws RangeError outside it. */
   async write(at: Pa, bytes: Uint8Array, deadline: Deadline): Promise<void> {
-    this.#window.check(at, bytes.length);
-    for (let done = 0; done < bytes.length; done += CHUNK) {
-      const chunk = bytes.subarray(done, done + CHUNK);
-      const check = BigInt(crc32(chunk));
-      await this.#insist(`writing 0x${(at + done).toString(16)}`, async () => {
-        await this.#put(at + done, chunk, deadline);
-        return (await this.#checksum(at + done, chunk.length, deadline)) === check;
-      });
+    await this.writeAll([{ at, bytes }], deadline);
+  }
+
+  async writeAll(writes: readonly MemoryWrite[], deadline: Deadline): Promise<void> {
+    for (const { at, bytes, length = bytes.length } of writes) this.#window.check(at, length);
+    for (const group of groupsOf(writes)) {
+      if (group.length === 1 && group[0]?.length !== undefined) {
+        const [{ at, bytes, length }] = group as [Required<MemoryWrite>];
+        await this.#fill(at, bytes, length, deadline);
+      } else await this.#putAndCheck(group, deadline);
     }
+  }
+
+  async checksums(
+    at: Pa,
+    size: number,
+    count: number,
+    deadline: Deadline,
+  ): Promise<readonly number[]> {
+    this.#window.check(at, size * count);
+    const sums: number[] = [];
+    for (let done = 0; done < count; done += MAX_BLOCKS) {
+      const blocks = Math.min(MAX_BLOCKS, count - done);
+      const operands = [BigInt(at + done * size), BigInt(size), BigInt(blocks)];
+      const { words } = await this.#go(OPERATION.checksums, operands, deadline);
+      const halves = words.flatMap((word) => [
+        Number(BigInt.asUintN(32, word)),
+        Number(word >> 32n),
+      ]);
+      sums.push(...halves.slice(0, blocks));
+    }
+    return sums;
   }
 
   async #load(program: Uint8Array, deadline: Deadline): Promise<void> {
@@ -109,16 +142,15 @@ export class ConsoleBridge {
     await this.#requireCommands(deadline);
     const code = new Uint8Array(CONSOLE_PAGE.codeSize);
     code.set(program);
+    const clear = `mw.q ${hex(this.#page + CONSOLE_PAGE.answer)} 0 ${hex(CONSOLE_PAGE.answerWords)}`;
     await this.#insist("loading the bridge's program", async () => {
-      await this.#put(this.#page, code, deadline);
-      await this.#fill(this.#page + CONSOLE_PAGE.answer, CONSOLE_PAGE.answerWords, deadline);
-      const seen = await this.#readBack(this.#page, code.length, deadline);
-      return Buffer.from(seen).equals(code);
+      await this.#lines.run(Array.from(memoryWrites(this.#page, code)), clear, deadline);
+      const rows = new WordRows(this.#page, code.length / WORD);
+      return Buffer.from(bytesOf(await this.#complete(rows, deadline))).equals(code);
     });
     await this.#makeFetchable(deadline);
-    const own = await this.#checksum(this.#page, code.length, deadline);
-    if (own !== BigInt(crc32(code)))
-      throw unreliable("the bridge's program is not what was loaded");
+    const own = await this.#checksum([{ at: this.#page, length: code.length }], deadline);
+    if (own !== crc32(code)) throw unreliable("the bridge's program is not what was loaded");
   }
 
   /** Which commands there are, and whether a line may be a compound one. */
@@ -139,7 +171,7 @@ export class ConsoleBridge {
     const answer = await this.#look("if true;then echo hush;fi", deadline, (text) =>
       compound.test(text),
     );
-    this.#hush = compound.test(answer);
+    this.#lines.hush = compound.test(answer);
   }
 
   /** What `command` printed in all attempts together, until it is `good` or was tried often enough. */
@@ -166,25 +198,35 @@ export class ConsoleBridge {
     // Both say nothing when they worked.
     if (said.every((line) => line.trim() === "")) return;
     const scratch = this.#window.take(EVICTION);
-    const fill = `mw.q ${hex(scratch)} 0 ${hex(EVICTION / 8)}`;
-    await this.#prompt.run(this.#whole(fill), deadline);
+    const fill = `mw.q ${hex(scratch)} 0 ${hex(EVICTION / WORD)}`;
+    await this.#lines.run([], fill, deadline, workMs(EVICTION));
   }
 
-  async #checksum(at: number, length: number, deadline: Deadline): Promise<bigint> {
-    const { words } = await this.#go(OPERATION.checksum, [BigInt(at), BigInt(length)], deadline);
-    return words[0] ?? 0n;
+  /** The CRC-32 of at most four pieces of memory, one behind the other. */
+  async #checksum(pieces: readonly Piece[], deadline: Deadline): Promise<number> {
+    const { words } = await this.#go(OPERATION.checksum, operandsOf(pieces), deadline);
+    return Number(words[0] ?? 0n);
   }
 
-  async #go(operation: bigint, operands: readonly bigint[], deadline: Deadline): Promise<Answer> {
+  /** Has the program do `operation`, once. */
+  async #go(
+    operation: bigint,
+    operands: readonly bigint[],
+    deadline: Deadline,
+    options: GoOptions = {},
+  ): Promise<Answer> {
     this.#sequence += 1n;
     const sequence = this.#sequence;
     const answer = this.#page + CONSOLE_PAGE.answer;
     const count = CONSOLE_PAGE.answerWords;
     const go = `go ${hex(this.#page)} ${goArguments(sequence, operation, operands)}`;
+    const last = `${go};md.q ${hex(answer)} ${hex(count)}`;
     for (let turn = 0; turn < TRIES; turn += 1) {
       const rows = new WordRows(answer, count);
-      const line = this.#whole(`${go};md.q ${hex(answer)} ${hex(count)}`);
-      rows.add(await this.#prompt.run(line, deadline, { busyMs: this.#smcMs }));
+      const before = turn === 0 ? (options.first ?? []) : [];
+      const printed = await this.#lines.run(before, last, deadline, options.busyMs);
+      rows.add(printed);
+      options.shown?.add(printed);
       const found = readAnswer(await this.#complete(rows, deadline), sequence, operation);
       if (found !== undefined) return found;
     }
@@ -197,70 +239,113 @@ export class ConsoleBridge {
       const { missing } = rows;
       if (missing === undefined) return rows.words;
       const command = `md.q ${hex(missing.at)} ${hex(missing.count)}`;
-      rows.add(await this.#prompt.run(this.#whole(command), deadline));
+      rows.add(await this.#lines.run([], command, deadline));
     }
     throw unreliable("memory cannot be read");
   }
 
   async #upper(deadline: Deadline): Promise<readonly bigint[]> {
     const at = this.#page + CONSOLE_PAGE.upper;
-    const size = CONSOLE_PAGE.upperWords * 8;
+    const size = CONSOLE_PAGE.upperWords * WORD;
     const bytes = await this.#readChunk(at, size, deadline);
     const view = new DataView(bytes.buffer, bytes.byteOffset, size);
-    return Array.from({ length: 4 }, (_, index) => view.getBigUint64(index * 8, true));
+    return Array.from({ length: 4 }, (_, index) => view.getBigUint64(index * WORD, true));
   }
 
   async #readChunk(at: number, length: number, deadline: Deadline): Promise<Uint8Array> {
+    const first = at - (at % WORD);
+    const count = Math.ceil((at + length - first) / WORD);
     let bytes: Uint8Array = new Uint8Array(0);
     await this.#insist(`reading 0x${at.toString(16)}`, async () => {
-      bytes = await this.#readBack(at, length, deadline);
-      return BigInt(crc32(bytes)) === (await this.#checksum(at, length, deadline));
+      const rows = new WordRows(first, count);
+      const show = [`md.q ${hex(first)} ${hex(count)}`];
+      const operands = operandsOf([{ at, length }]);
+      const { words } = await this.#go(OPERATION.checksum, operands, deadline, {
+        first: show,
+        shown: rows,
+      });
+      const all = bytesOf(await this.#complete(rows, deadline));
+      bytes = all.subarray(at - first, at - first + length);
+      return BigInt(crc32(bytes)) === words[0];
     });
     return bytes;
   }
 
-  /** `length` bytes as `md.q` shows them, unchecked. */
-  async #readBack(at: number, length: number, deadline: Deadline): Promise<Uint8Array> {
-    const first = at - (at % 8);
-    const count = Math.ceil((at + length - first) / 8);
-    const words = await this.#complete(new WordRows(first, count), deadline);
-    const out = Buffer.alloc(count * 8);
-    for (const [index, word] of words.entries()) out.writeBigUInt64LE(word, index * 8);
-    return out.subarray(at - first, at - first + length);
+  /** Types at most four writes as `mw` commands and has the machine's own checksum of them compared. */
+  async #putAndCheck(writes: readonly MemoryWrite[], deadline: Deadline): Promise<void> {
+    const commands = writes.flatMap(({ at, bytes }) => Array.from(memoryWrites(at, bytes)));
+    const check = BigInt(crc32(Buffer.concat(writes.map(({ bytes }) => bytes))));
+    const pieces = operandsOf(writes.map(({ at, bytes }) => ({ at, length: bytes.length })));
+    await this.#insist(`writing 0x${(writes[0]?.at ?? 0).toString(16)}`, async () => {
+      const { words } = await this.#go(OPERATION.checksum, pieces, deadline, { first: commands });
+      return words[0] === check;
+    });
   }
 
-  /** Types `bytes` as `mw` commands, as many to a line as it takes; unchecked. */
-  async #put(at: number, bytes: Uint8Array, deadline: Deadline): Promise<void> {
-    const commands = Array.from(writes(at, bytes));
-    for (let done = 0; done < commands.length;) {
-      let count = 1;
-      const line = (): string => this.#whole(commands.slice(done, done + count).join(";"));
-      while (done + count < commands.length && line().length < this.#lineLength) count += 1;
-      if (count > 1 && line().length > this.#lineLength) count -= 1;
-      try {
-        await this.#prompt.run(line(), deadline, count > 1 ? { attempts: LONG_LINE_ATTEMPTS } : {});
-        done += count;
-      } catch (error) {
-        // A long line rarely comes through whole where characters are lost.
-        if (count === 1 || !(error instanceof LineTooBad)) throw error;
-        this.#lineLength = Math.floor(this.#lineLength / 2);
-      }
+  /** Has the program itself write `bytes` again and again; what it is told, it checks. */
+  async #fill(at: number, bytes: Uint8Array, length: number, deadline: Deadline): Promise<void> {
+    if (at % WORD !== 0 || length % WORD !== 0 || WORD % bytes.length !== 0) {
+      throw new RangeError("only whole words can be repeated");
     }
-  }
-
-  async #fill(at: number, words: number, deadline: Deadline): Promise<void> {
-    await this.#prompt.run(this.#whole(`mw.q ${hex(at)} 0 ${hex(words)}`), deadline);
-  }
-
-  /** A line that does nothing until it is there to its end: an Enter out of noise cannot start half of it. */
-  #whole(line: string): string {
-    return this.#hush ? `if true;then ${line};fi` : line;
+    const word = Buffer.from(
+      Uint8Array.from({ length: WORD }, (_, i) => bytes[i % bytes.length] ?? 0),
+    );
+    const operands = [BigInt(at), BigInt(length), word.readBigUInt64LE()];
+    await this.#go(OPERATION.fill, operands, deadline, { busyMs: workMs(length) });
   }
 
   async #insist(what: string, attempt: () => Promise<boolean>): Promise<void> {
     for (let turn = 0; turn < TRIES; turn += 1) if (await attempt()) return;
     throw unreliable(`${what} failed ${TRIES} times`);
   }
+}
+
+interface GoOptions {
+  /** Commands to type before it, which bear repetition. */
+  readonly first?: readonly string[];
+  /** Takes the rows that they show. */
+  readonly shown?: WordRows;
+  /** Milliseconds that the program may be silent for; as for any command when left out. */
+  readonly busyMs?: number;
+}
+
+interface Piece {
+  readonly at: number;
+  readonly length: number;
+}
+
+const workMs = (length: number): number => FILL_MS + length / FILL_PER_MS;
+
+const operandsOf = (pieces: readonly Piece[]): readonly bigint[] =>
+  pieces.flatMap(({ at, length }) => [BigInt(at), BigInt(length)]);
+
+/** Repeated writes alone; the others in pieces, as many as are checked together. */
+function* groupsOf(writes: readonly MemoryWrite[]): Generator<readonly MemoryWrite[]> {
+  let group: MemoryWrite[] = [];
+  let size = 0;
+  for (const write of writes) {
+    if (write.length !== undefined && write.length !== write.bytes.length) {
+      yield [write];
+      continue;
+    }
+    for (let done = 0; done < write.bytes.length;) {
+      const bytes = write.bytes.subarray(done, done + CHUNK - size);
+      group.push({ at: write.at + done, bytes });
+      size += bytes.length;
+      done += bytes.length;
+      if (size < CHUNK && group.length < MAX_PIECES) continue;
+      yield group;
+      group = [];
+      size = 0;
+    }
+  }
+  if (group.length > 0) yield group;
+}
+
+function bytesOf(words: readonly bigint[]): Uint8Array {
+  const out = Buffer.alloc(words.length * WORD);
+  for (const [index, word] of words.entries()) out.writeBigUInt64LE(word, index * WORD);
+  return out;
 }
 
 const hex = (value: number): string => value.toString(16);
@@ -270,26 +355,3 @@ const unreliable = (what: string): InfrastructureError =>
     expected: "memory that holds what was written",
     next: "Check bridge.free_ram in the board file: nothing else may use that memory.",
   });
-
-/** `mw` commands for bytes at any address; eight at a time where it is aligned. */
-function* writes(at: number, bytes: Uint8Array): Generator<string> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let done = 0; done < bytes.length;) {
-    const address = at + done;
-    if (address % 8 === 0 && bytes.length - done >= 8) {
-      const word = view.getBigUint64(done, true);
-      let run = 1;
-      while (
-        done + run * 8 + 8 <= bytes.length &&
-        view.getBigUint64(done + run * 8, true) === word
-      ) {
-        run += 1;
-      }
-      yield `mw.q ${hex(address)} ${word.toString(16)}${run > 1 ? ` ${hex(run)}` : ""}`;
-      done += run * 8;
-    } else {
-      yield `mw.b ${hex(address)} ${hex(bytes[done] ?? 0)}`;
-      done += 1;
-    }
-  }
-}

@@ -13,7 +13,10 @@ export const CONSOLE_PAGE = {
   upperWords: 5,
 } as const;
 
-export const OPERATION = { smc: 1n, checksum: 2n } as const;
+export const OPERATION = { smc: 1n, checksum: 2n, checksums: 3n, fill: 4n } as const;
+/** Pieces of memory that one `checksum` covers, and blocks that one `checksums` does. */
+export const MAX_PIECES = 4;
+export const MAX_BLOCKS = 8;
 
 /** The CRC-32 of 64-bit words as they stand in memory, little-endian. */
 export function checkOf(words: readonly bigint[]): bigint {

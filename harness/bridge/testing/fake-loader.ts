@@ -202,12 +202,35 @@ export class FakeLoader implements LoaderConsole {
       const upper = x.slice(4).map((value, index) => made[4 + index] ?? value);
       changed = upper.some((value, index) => value !== x[4 + index]) ? 1n : 0n;
       this.#store(page + 0x438, [...upper, checkOf(upper)]);
-    } else {
-      const [at = 0n, length = 0n] = operands;
-      answer = [BigInt(crc32(this.bytes(Number(at), Number(length)))), 0n, 0n, 0n];
-    }
+    } else answer = this.#memory(operation, operands.map(Number), operands[2] ?? 0n);
     const block = [sequence, operation | (changed << 32n), ...answer];
     this.#store(page + 0x400, [...block, checkOf(block)]);
+  }
+
+  #memory(
+    operation: bigint,
+    [at = 0, length = 0, count = 0, ...more]: readonly number[],
+    word: bigint,
+  ): readonly bigint[] {
+    if (operation === 3n) {
+      const sums = Array.from({ length: 8 }, (_, index) =>
+        index < count ? BigInt(crc32(this.bytes(at + index * length, length))) : 0n,
+      );
+      return [0, 2, 4, 6].map((index) => (sums[index] ?? 0n) | ((sums[index + 1] ?? 0n) << 32n));
+    }
+    if (operation === 4n) {
+      this.#write(
+        "q",
+        [at, word, length / 8].map((value) => value.toString(16)),
+      );
+      return [0n, 0n, 0n, 0n];
+    }
+    const pieces = [at, length, count, ...more];
+    let sum = 0;
+    for (let index = 0; index < pieces.length; index += 2) {
+      sum = crc32(this.bytes(pieces[index] ?? 0, pieces[index + 1] ?? 0), sum);
+    }
+    return [BigInt(sum), 0n, 0n, 0n];
   }
 
   #store(at: number, words: readonly bigint[]): void {
