@@ -77,7 +77,10 @@ export async function openBoard(
     config.platform === "qemu"
       ? new QemuDriver({
           config,
-          images: bootFiles(config, prepared),
+          images: {
+            ...bootFiles(config, prepared),
+            ...(options.kernel === undefined ? {} : { kernel: options.kernel }),
+          },
           consoles,
           onIncident,
           ...(options.qemuLogs === undefined ? {} : { logs: options.qemuLogs }),

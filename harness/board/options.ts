@@ -7,9 +7,16 @@ import type { BoardObserver } from "./observer.ts";
  */
 export interface PreparedFiles {
   /** Absolute paths. */
-  readonly files: { readonly bios?: string; readonly kernel?: string; readonly initrd?: string };
+  readonly files: {
+    readonly bios?: string;
+    readonly kernel?: string;
+    readonly initrd?: string;
+    readonly hypervisor?: string;
+  };
   /** Kernel command line. */
   readonly append?: string;
+  /** The hypervisor's command line. */
+  readonly hypervisorAppend?: string;
   readonly ssh?: {
     /** Private key file of the image's own client key. */
     readonly clientKeyFile: string;
@@ -31,4 +38,6 @@ export interface OpenBoardOptions {
   readonly qemuLogs?: string;
   /** QEMU: a file that is the machine's RAM, shared with whoever else opens it; made if it is not there. */
   readonly sharedRam?: string;
+  /** QEMU: a program that is started in place of the kernel. */
+  readonly kernel?: string;
 }

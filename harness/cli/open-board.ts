@@ -28,6 +28,8 @@ export interface OpenBoardForCliOptions {
   readonly qemuLogs?: string;
   /** A file that becomes the RAM of a QEMU board. */
   readonly sharedRam?: string;
+  /** A program that a QEMU board starts in place of its kernel. */
+  readonly kernel?: string;
 }
 
 /** A board that this process owns: locked, its files resolved, its consoles about to be drained. */
@@ -81,6 +83,7 @@ export async function openBoardForCli(
         ...(prepared !== undefined && { prepared }),
         ...(options.qemuLogs !== undefined && { qemuLogs: options.qemuLogs }),
         ...(options.sharedRam !== undefined && { sharedRam: options.sharedRam }),
+        ...(options.kernel !== undefined && { kernel: options.kernel }),
       },
     );
     return {

@@ -7,6 +7,7 @@ import { InfrastructureError } from "../base/index.ts";
 import { type CommandOptions, run } from "./command.ts";
 import { buildFirmware } from "./firmware.ts";
 import { sha256File } from "./hash.ts";
+import { buildHypervisor, type HypervisorBuild } from "./hypervisor.ts";
 import {
   BUILDER_FORMAT,
   CLIENT_KEY_FILE,
@@ -18,7 +19,7 @@ import { modulesOf, resolveModules } from "./modules.ts";
 import { writeNewc } from "./newc.ts";
 import { type Inputs, unpackPackages } from "./packages.ts";
 import { compilePrograms } from "./programs.ts";
-import type { LoadedRecipe } from "./recipe.ts";
+import type { LoadedRecipe, Recipe } from "./recipe.ts";
 import { assemble, matching } from "./rootfs.ts";
 import { type ImageKeys, makeImageKeys } from "./ssh-keys.ts";
 import { inStage } from "./stage.ts";
@@ -62,6 +63,10 @@ export async function buildImage(
     async () => await buildFirmware(recipe, inputs.source, { parts, work }, bios, command),
     () => `${inputs.source.record.name} ${inputs.source.record.version}`,
   );
+  const hypervisor = await inHypervisorStage(recipe, inputs, folders, firmware.epoch, {
+    command,
+    progress,
+  });
   const keys = await makeImageKeys(recipe.name);
   await inStage(
     progress,
@@ -84,14 +89,32 @@ export async function buildImage(
     recipe: loaded.hash,
     inputs: inputsHash,
     packages: inputs.packages,
-    sources: [inputs.source.record],
+    sources: [inputs.source.record, ...(inputs.hypervisor ? [inputs.hypervisor.record] : [])],
     notes: inputs.notes,
     tools: await toolVersions(options),
-    commands: [firmware.command],
-    files: await describeFiles(out),
+    commands: [firmware.command, ...(hypervisor?.commands ?? [])],
+    files: await describeFiles(out, hypervisor === undefined ? [] : [hypervisor.file]),
     append: recipe.append,
+    ...(hypervisor && { hypervisor: { file: hypervisor.file, append: hypervisor.append } }),
     ssh: { user: recipe.ssh.user, hostKeyLine: keys.hostKeyLine },
   };
+}
+
+async function inHypervisorStage(
+  { hypervisor }: Recipe,
+  inputs: Inputs,
+  folders: { readonly work: string; readonly out: string },
+  epoch: number,
+  options: { readonly command: CommandOptions; readonly progress: PrepareOptions["progress"] },
+): Promise<HypervisorBuild | undefined> {
+  const { hypervisor: source } = inputs;
+  if (hypervisor === undefined || source === undefined) return undefined;
+  return await inStage(
+    options.progress,
+    "build hypervisor",
+    async () => await buildHypervisor(hypervisor, source, folders, epoch, options.command),
+    () => `${source.record.name} ${source.record.version}`,
+  );
 }
 
 /** Writes kernel and initramfs; returns the initramfs' unpacked size in bytes. */
@@ -121,8 +144,11 @@ async function packFiles(
   return archive.length;
 }
 
-async function describeFiles(out: string): Promise<ImageManifest["files"]> {
-  const names = [...Object.values(IMAGE_FILES), CLIENT_KEY_FILE];
+async function describeFiles(
+  out: string,
+  more: readonly string[],
+): Promise<ImageManifest["files"]> {
+  const names = [...Object.values(IMAGE_FILES), ...more, CLIENT_KEY_FILE];
   const described = await Promise.all(
     names.map(async (name) => {
       const file = path.join(out, name);

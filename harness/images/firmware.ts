@@ -43,7 +43,7 @@ export async function buildFirmware(
 }
 
 /** Nothing in the user's environment may change what is built. */
-function buildEnvironment(env: NodeJS.ProcessEnv, epoch: number): NodeJS.ProcessEnv {
+export function buildEnvironment(env: NodeJS.ProcessEnv, epoch: number): NodeJS.ProcessEnv {
   return {
     PATH: env["PATH"],
     HOME: env["HOME"],

@@ -9,4 +9,4 @@ export type {
   SourceRecord,
 } from "./model.ts";
 export { imageNames } from "./recipe.ts";
-export { installLine, missingTools, type RequiredTool } from "./tools.ts";
+export { installLine, missingTools, missingToolsFor, type RequiredTool } from "./tools.ts";

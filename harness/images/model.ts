@@ -46,6 +46,8 @@ export interface ImageManifest {
   readonly files: Readonly<Record<string, { readonly size: number; readonly sha256: string }>>;
   /** Kernel command line. */
   readonly append: string;
+  /** The hypervisor's file and its command line, where the image has one. */
+  readonly hypervisor?: { readonly file: string; readonly append: string };
   readonly ssh: { readonly user: string; readonly hostKeyLine: string };
 }
 
@@ -56,9 +58,16 @@ export interface PreparedImage {
   readonly dir: string;
   readonly manifest: ImageManifest;
   /** Absolute paths. */
-  readonly files: { readonly bios: string; readonly kernel: string; readonly initrd: string };
+  readonly files: {
+    readonly bios: string;
+    readonly kernel: string;
+    readonly initrd: string;
+    readonly hypervisor?: string;
+  };
   /** Kernel command line. */
   readonly append: string;
+  /** The hypervisor's command line, where there is one. */
+  readonly hypervisorAppend?: string;
   readonly ssh: {
     readonly user: string;
     /** Private key in OpenSSH format, made for this image alone, mode 0600. */

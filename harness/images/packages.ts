@@ -16,14 +16,17 @@ const MAX_SUBSTITUTIONS = 8;
 export interface Inputs {
   readonly suites: readonly string[];
   readonly packages: readonly PackageRecord[];
+  /** What the firmware is built from. */
   readonly source: DownloadedSource;
+  /** What the hypervisor is built from, where the recipe has one. */
+  readonly hypervisor: DownloadedSource | undefined;
   readonly notes: readonly string[];
   /** Absolute path of a package's .deb. */
   debOf(entry: PackageRecord): string;
 }
 
 /**
- * Resolves, downloads and checks the packages and the source of a recipe. `aptRoot` must be locked;
+ * Resolves, downloads and checks the packages and the sources of a recipe. `aptRoot` must be locked;
  * `keyring` replaces Debian's.
  */
 export async function gatherInputs(
@@ -53,16 +56,25 @@ export async function gatherInputs(
     })
     .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   await checkArchives(apt, packages);
-  const sourceFolder = path.join(aptRoot, "sources", recipe.firmware.source);
-  await mkdir(sourceFolder, { recursive: true });
-  const source = await downloadSource(apt, recipe.firmware.source, sourceFolder);
-  for (const note of source.notes) options.progress.warn(note);
-  notes.push(...source.notes, ...differencesFromProven(recipe, packages, source));
+  const fetchSource = async (name: string): Promise<DownloadedSource> => {
+    const folder = path.join(aptRoot, "sources", name);
+    await mkdir(folder, { recursive: true });
+    const fetched = await downloadSource(apt, name, folder);
+    for (const note of fetched.notes) options.progress.warn(note);
+    notes.push(...fetched.notes);
+    return fetched;
+  };
+  const source = await fetchSource(recipe.firmware.source);
+  const hypervisor =
+    recipe.hypervisor === undefined ? undefined : await fetchSource(recipe.hypervisor.source);
+  const sources = hypervisor === undefined ? [source] : [source, hypervisor];
+  notes.push(...differencesFromProven(recipe, packages, sources));
   await apt.tidy(new Set(packages.map((entry) => archiveName(entry))));
   return {
     suites,
     packages,
     source,
+    hypervisor,
     notes,
     debOf: (entry) => path.join(apt.archives, archiveName(entry)),
   };
@@ -157,10 +169,10 @@ async function checkArchives(apt: IsolatedApt, packages: readonly IndexedPackage
 function differencesFromProven(
   recipe: Recipe,
   packages: readonly PackageRecord[],
-  source: DownloadedSource,
+  sources: readonly DownloadedSource[],
 ): string[] {
   const have = new Map(packages.map((each) => [each.name, each.version]));
-  have.set(source.record.name, source.record.version);
+  for (const { record } of sources) have.set(record.name, record.version);
   return Object.entries(recipe.proven)
     .filter(([name, version]) => have.get(name) !== version)
     .map(

@@ -28,7 +28,7 @@ export async function prepareImage(name: string, options: PrepareOptions): Promi
     await findByRecipe(env, name, loaded.hash);
   const known = fresh ? undefined : await find();
   if (known !== undefined) return known;
-  await requireTools(env);
+  await requireTools(env, loaded.recipe);
   await chooseMirrors(options.mirror, env);
   try {
     const lock = path.join(imagesRoot(env), `${name}.lock`);
@@ -77,10 +77,13 @@ async function make(
   });
 }
 
-/** What the image is made of: the recipe, every package, the source. */
+/** What the image is made of: the recipe, every package, the sources. */
 function inputsHash(loaded: LoadedRecipe, inputs: Inputs): string {
   const packages = inputs.packages.map((each) => `${each.name} ${each.version} ${each.sha256}`);
-  const files = Object.entries(inputs.source.record.files).map(([file, sum]) => `${file} ${sum}`);
+  const sources = [inputs.source, ...(inputs.hypervisor === undefined ? [] : [inputs.hypervisor])];
+  const files = sources.flatMap(({ record }) =>
+    Object.entries(record.files).map(([file, sum]) => `${file} ${sum}`),
+  );
   return sha256([loaded.hash, ...packages, ...files.toSorted()].join("\n"));
 }
 

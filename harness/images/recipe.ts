@@ -19,6 +19,22 @@ export interface RecipeProgram {
   readonly source: string;
 }
 
+/** A hypervisor, built from a Debian source package whose configuration is Kconfig. */
+export interface RecipeHypervisor {
+  readonly source: string;
+  /** The folder of the source in which it is built. */
+  readonly folder: string;
+  /** Arguments of every `make`. */
+  readonly make: readonly string[];
+  /** The configuration to begin with, a target of `make`, and lines added to it. */
+  readonly defconfig: string;
+  readonly config: readonly string[];
+  /** The file that results, in `folder`; its last part is its name in the image. */
+  readonly result: string;
+  /** The hypervisor's own command line. */
+  readonly append: string;
+}
+
 /** How an image is made, as data: `boards/images/<name>/recipe.yaml`. */
 export interface Recipe {
   readonly name: string;
@@ -37,6 +53,8 @@ export interface Recipe {
     readonly make: readonly string[];
     readonly result: string;
   };
+  /** What the firmware starts in front of the kernel; none in most images. */
+  readonly hypervisor?: RecipeHypervisor;
   readonly kernel: { readonly image: string; readonly modules: readonly string[] };
   readonly rootfs: {
     readonly exclude: readonly string[];
@@ -209,6 +227,17 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
       make: list("firmware.make"),
       result: text("firmware.result"),
     },
+    ...(at("hypervisor") !== undefined && {
+      hypervisor: {
+        source: text("hypervisor.source"),
+        folder: text("hypervisor.folder"),
+        make: list("hypervisor.make"),
+        defconfig: text("hypervisor.defconfig"),
+        config: list("hypervisor.config"),
+        result: text("hypervisor.result"),
+        append: text("hypervisor.append"),
+      },
+    }),
     kernel: { image: text("kernel.image"), modules: list("kernel.modules") },
     rootfs: {
       exclude: list("rootfs.exclude"),

@@ -62,8 +62,10 @@ export function asPrepared(dir: string, manifest: ImageManifest): PreparedImage 
       bios: path.join(dir, IMAGE_FILES.bios),
       kernel: path.join(dir, IMAGE_FILES.kernel),
       initrd: path.join(dir, IMAGE_FILES.initrd),
+      ...(manifest.hypervisor && { hypervisor: path.join(dir, manifest.hypervisor.file) }),
     },
     append: manifest.append,
+    ...(manifest.hypervisor && { hypervisorAppend: manifest.hypervisor.append }),
     ssh: {
       user: manifest.ssh.user,
       clientKeyFile: path.join(dir, CLIENT_KEY_FILE),

@@ -1,6 +1,7 @@
 import { access, constants } from "node:fs/promises";
 import path from "node:path";
 import { InfrastructureError } from "../base/index.ts";
+import { loadRecipe, type Recipe } from "./recipe.ts";
 
 /** A host tool or file that making an image needs. */
 export interface RequiredTool {
@@ -9,6 +10,8 @@ export interface RequiredTool {
   readonly why: string;
   /** Another program that does as well. */
   readonly or?: string;
+  /** Needed only for images that have a hypervisor. */
+  readonly hypervisor?: true;
 }
 
 const TOOLS: readonly RequiredTool[] = [
@@ -48,6 +51,14 @@ const TOOLS: readonly RequiredTool[] = [
     debianPackage: "libc6-dev",
     why: "TF-A's own host tools are compiled against it",
   },
+  { tool: "flex", debianPackage: "flex", why: "builds Xen's Kconfig", hypervisor: true },
+  { tool: "bison", debianPackage: "bison", why: "builds Xen's Kconfig", hypervisor: true },
+  {
+    tool: "python3",
+    debianPackage: "python3",
+    why: "runs scripts of Xen's build",
+    hypervisor: true,
+  },
   { tool: "flock", debianPackage: "util-linux", why: "keeps two builds apart" },
   { tool: "setpriv", debianPackage: "util-linux", why: "ends programs with their starter" },
   {
@@ -57,17 +68,35 @@ const TOOLS: readonly RequiredTool[] = [
   },
 ];
 
-/** What making an image needs and this host lacks, in a fixed order; empty when all is there. */
+/** What of an image decides which tools it needs. */
+export type ToolUser = Pick<Recipe, "hypervisor">;
+
+/**
+ * What making an image needs and this host lacks, in a fixed order; empty when all is there. Without
+ * `recipe` it is what every image needs.
+ */
 export async function missingTools(
   env: NodeJS.ProcessEnv = process.env,
+  recipe: ToolUser = {},
 ): Promise<readonly RequiredTool[]> {
+  const needed = TOOLS.filter(
+    ({ hypervisor }) => hypervisor !== true || recipe.hypervisor !== undefined,
+  );
   const found = await Promise.all(
-    TOOLS.map(
+    needed.map(
       async ({ tool, or }) =>
         (await isPresent(tool, env)) || (or !== undefined && (await isPresent(or, env))),
     ),
   );
-  return TOOLS.filter((_, index) => found[index] !== true);
+  return needed.filter((_, index) => found[index] !== true);
+}
+
+/** What making the image called `name` needs and this host lacks. Throws UsageError for an unknown name. */
+export async function missingToolsFor(
+  name: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<readonly RequiredTool[]> {
+  return await missingTools(env, (await loadRecipe(name)).recipe);
 }
 
 /** The one line that installs everything in `missing` on Debian. */
@@ -77,8 +106,8 @@ export function installLine(missing: readonly RequiredTool[]): string {
 }
 
 /** Throws one InfrastructureError that names everything missing and how to install it. */
-export async function requireTools(env: NodeJS.ProcessEnv): Promise<void> {
-  const missing = await missingTools(env);
+export async function requireTools(env: NodeJS.ProcessEnv, recipe: ToolUser = {}): Promise<void> {
+  const missing = await missingTools(env, recipe);
   if (missing.length === 0) return;
   const list = missing.map((each) => `${each.tool} (${each.why})`).join(", ");
   throw new InfrastructureError(`this host lacks what preparing an image needs: ${list}.`, {

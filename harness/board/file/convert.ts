@@ -173,6 +173,14 @@ function convertQemu(raw: RawBoard, blame: Blame): QemuConfig {
       "Leave one out.",
     );
   }
+  const loader = qemu.guest_loader;
+  if (images?.["hypervisor"] !== undefined && loader === undefined) {
+    blame(
+      ["images", "hypervisor"],
+      "a hypervisor needs a place for its guest's kernel",
+      "Name one that is free when the hypervisor starts: `qemu: { guest_loader: { address: 0x50000000 } }`.",
+    );
+  }
   return {
     binary: qemu.binary ?? "qemu-system-aarch64",
     machine: qemu.machine ?? "",
@@ -182,6 +190,7 @@ function convertQemu(raw: RawBoard, blame: Blame): QemuConfig {
     cpu: qemu.cpu ?? "",
     cores: qemu.cores ?? 1,
     memoryMiB: mebibytes(qemu.memory ?? ""),
+    ...(loader !== undefined && { guestLoader: { address: loader.address ?? 0 } }),
     extra: qemu.extra ?? [],
   };
 }
@@ -202,6 +211,7 @@ function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
     },
     lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
     ...(raw.ram_base === undefined ? {} : { ramBase: raw.ram_base }),
+    ...(raw.guest === undefined ? {} : { guest: raw.guest }),
   };
 }
 
@@ -232,7 +242,8 @@ function convertImages(raw: RawBoard): ImageFiles {
     const value = raw.images?.[key];
     if (value !== undefined) out[key] = value;
   }
-  return out;
+  const append = raw.images?.["hypervisor_append"];
+  return append === undefined ? out : { ...out, hypervisorAppend: append };
 }
 
 function convertBoot(raw: RawBoard, blame: Blame): BootConfig {

@@ -155,6 +155,7 @@ describe("finding", () => {
       "extra",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-xen",
     ]);
   });
 

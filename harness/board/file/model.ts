@@ -24,6 +24,9 @@ export interface ImageFiles {
   readonly rootfs?: string;
   /** Kernel command line. */
   readonly append?: string;
+  /** What is started in place of the kernel, which becomes its first guest's, and its command line. */
+  readonly hypervisor?: string;
+  readonly hypervisorAppend?: string;
 }
 
 export interface QemuConfig {
@@ -34,6 +37,8 @@ export interface QemuConfig {
   readonly cpu: string;
   readonly cores: number;
   readonly memoryMiB: number;
+  /** Where the kernel of a hypervisor's first guest is put, by QEMU's guest-loader: bytes. */
+  readonly guestLoader?: { readonly address: number };
   /** Further arguments, e.g. devices, passed as they are. */
   readonly extra: readonly string[];
 }
@@ -99,6 +104,11 @@ export interface BridgeConfig {
   readonly lineLimit: number;
   /** QEMU: the physical address of the first byte of RAM. */
   readonly ramBase?: number;
+  /**
+   * A hypervisor whose first guest our program becomes: its mediator stands in front of the secure
+   * world, and follows the rule set of that name.
+   */
+  readonly guest?: "xen";
 }
 
 export interface BoardConfig {

@@ -52,6 +52,7 @@ export type RawBoard = Optional<{
     cpu: string;
     cores: number;
     memory: string;
+    guest_loader: Optional<{ address: number }>;
     extra: readonly string[];
   }>;
   ssh: RawSsh | "none";
@@ -74,6 +75,7 @@ export type RawBoard = Optional<{
     free_ram: Optional<{ base: number; size: string }>;
     line_limit: number;
     ram_base: number;
+    guest: "xen";
   }>;
 }>;
 
@@ -100,12 +102,20 @@ function merge(base: unknown, over: unknown): unknown {
   return out;
 }
 
-/** The keys of `images` that are files; `append` is the kernel command line. */
-export const IMAGE_FILE_KEYS = ["bios", "flash", "kernel", "initrd", "dtb", "rootfs"] as const;
+/** The keys of `images` that are files; the others are command lines. */
+export const IMAGE_FILE_KEYS = [
+  "bios",
+  "flash",
+  "hypervisor",
+  "kernel",
+  "initrd",
+  "dtb",
+  "rootfs",
+] as const;
 
 /**
  * `data` with every relative path made absolute by `resolve`. What counts as a path: `images.*`
- * but `append`, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
+ * but command lines, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
  * `qemu.binary` with a slash in it.
  */
 export function resolvePaths(data: RawBoard, resolve: (relative: string) => string): RawBoard {

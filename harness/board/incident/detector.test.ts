@@ -97,6 +97,26 @@ const CASES: readonly (readonly [Incident["kind"], string, string])[] = [
   ["lost", "the login was lost", "BusyBox v1.37.0 (Debian 1:1.37.0-6+b9) built-in shell (ash)"],
 ];
 
+test("what Xen says of its own end and of its first guest's is an incident", () => {
+  const lines = {
+    "Xen panic": [
+      "(XEN) Panic on CPU 0:",
+      "(XEN) Xen BUG at arch/arm/tee/optee.c:512",
+      "(XEN) Assertion 'list_empty(&ctx->shm_rpc_list)' failed at arch/arm/tee/optee.c:700",
+    ],
+    "Xen stopped its first guest": [
+      "(XEN) Domain 0 (vcpu#0) crashed on cpu#0:",
+      "(XEN) Hardware Dom0 crashed: 'noreboot' set - not rebooting.",
+    ],
+  };
+  for (const [what, all] of Object.entries(lines)) {
+    for (const line of all) {
+      expect(detect(`${line}\n`, up)).toEqual([{ kind: "crash", what, stream: "normal", line }]);
+    }
+  }
+  expect(detect("(XEN) d0v0 Unhandled SMC/HVC: 0xb200000f\n", up)).toEqual([]);
+});
+
 describe("on a board that is up", () => {
   for (const [kind, what, line] of CASES) {
     test(`${line.slice(0, 60)} is a ${kind}`, () => {

@@ -51,6 +51,17 @@ export const CRASHES: readonly IncidentPattern[] = [
   },
   {
     kind: "crash",
+    what: "Xen panic",
+    pattern: /\(XEN\) (?:\[[^\]]*\] )?(?:Panic on CPU \d|Xen BUG at |Assertion '.*' failed)/,
+  },
+  {
+    kind: "crash",
+    what: "Xen stopped its first guest",
+    pattern:
+      /\(XEN\) (?:\[[^\]]*\] )?(?:Domain 0 (?:\(vcpu#\d+\)|reported) crashed|Hardware Dom0 (?:crashed|halted|shutdown))/,
+  },
+  {
+    kind: "crash",
     what: "U-Boot crash",
     pattern: /"(?:Synchronous Abort|Error)" handler|### ERROR ### Please RESET the board/,
   },
@@ -70,4 +81,4 @@ export const NEW_LOGIN =
 
 /** What a line must hold to be worth the whole list: most lines do not. */
 export const SUSPICIOUS =
-  /LOCKUP|lockup|stall|starved|anic|PANIC|Internal error|Unable to handle|BUG|assertion|ASSERT|abort|Unhandled|Abort|### ERROR|U-Boot|Booting|BL1|BusyBox|Please press/;
+  /LOCKUP|lockup|stall|starved|anic|PANIC|Assertion|Dom0|Domain 0|Internal error|Unable to handle|BUG|assertion|ASSERT|abort|Unhandled|Abort|### ERROR|U-Boot|Booting|BL1|BusyBox|Please press/;

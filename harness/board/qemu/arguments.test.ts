@@ -62,6 +62,27 @@ test("images are opened so that the guest cannot change them, commas in names su
   expect(values(args, "-append")).toEqual(["console=ttyAMA0 quiet"]);
 });
 
+test("behind a hypervisor the kernel is a module that QEMU loads and announces", () => {
+  const { qemu } = qemuConfig();
+  if (qemu === undefined) throw new Error("no qemu section");
+  const images = {
+    hypervisor: "/i/xen",
+    hypervisorAppend: "console=dtuart",
+    kernel: "/i/a,b/Image",
+    append: "console=hvc0 x=1,2",
+    initrd: "/i/rd",
+  };
+  const config = qemuConfig({ qemu: { ...qemu, guestLoader: { address: 0x5000_0000 } } });
+  const args = qemuArguments(config, images, PLAN);
+  expect(values(args, "-kernel")).toEqual(["/i/xen"]);
+  expect(values(args, "-append")).toEqual(["console=dtuart"]);
+  expect(values(args, "-initrd")).toEqual(["/i/rd"]);
+  expect(values(args, "-device")).toEqual([
+    "guest-loader,addr=0x50000000,kernel=/i/a,,b/Image,bootargs=console=hvc0 x=1,,2",
+  ]);
+  expect(() => qemuArguments(qemuConfig(), images, PLAN)).toThrow(/no guest for its hypervisor/);
+});
+
 test("a local port leads to the guest's SSH, on the machine's own network card or a named one", () => {
   const ssh = { host: "forward", port: 2222, user: "root" };
   const plan = { ...PLAN, sshPort: 40_022 };

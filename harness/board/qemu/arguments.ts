@@ -46,13 +46,35 @@ export function qemuArguments(config: BoardConfig, images: ImageFiles, plan: Lau
   if (images.flash !== undefined) {
     args.push("-drive", `if=pflash,unit=0,${drive(images.flash)}`);
   }
-  if (images.kernel !== undefined) args.push("-kernel", images.kernel);
+  args.push(...kernelArguments(config, images));
   if (images.initrd !== undefined) args.push("-initrd", images.initrd);
   if (images.dtb !== undefined) args.push("-dtb", images.dtb);
   if (images.rootfs !== undefined) args.push("-drive", `if=virtio,${drive(images.rootfs)}`);
-  if (images.append !== undefined) args.push("-append", images.append);
   args.push(...networkArguments(config, qemu.extra, plan), ...qemu.extra);
   return args;
+}
+
+/**
+ * The kernel and its command line; behind a hypervisor they are a module that QEMU puts into RAM and
+ * announces in the device tree.
+ */
+function kernelArguments(config: BoardConfig, images: ImageFiles): string[] {
+  const { hypervisor, hypervisorAppend, kernel, append } = images;
+  const of = (file: string | undefined, words: string | undefined): string[] => [
+    ...(file === undefined ? [] : ["-kernel", file]),
+    ...(words === undefined ? [] : ["-append", words]),
+  ];
+  if (hypervisor === undefined) return of(kernel, append);
+  const loader = config.qemu?.guestLoader;
+  if (loader === undefined || kernel === undefined) {
+    throw new BoardFileError(`board ${config.name} has no guest for its hypervisor`, {
+      where: config.file,
+      expected: "images.kernel and qemu.guest_loader",
+    });
+  }
+  const at = `addr=0x${loader.address.toString(16)},kernel=${escape(kernel)}`;
+  const bootargs = append === undefined ? "" : `,bootargs=${escape(append)}`;
+  return [...of(hypervisor, hypervisorAppend), "-device", `guest-loader,${at}${bootargs}`];
 }
 
 function serialArguments(config: BoardConfig, plan: LaunchPlan): string[] {

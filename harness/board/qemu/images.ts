@@ -11,12 +11,15 @@ export function bootFiles(config: BoardConfig, prepared: PreparedFiles | undefin
     own.bios === undefined && own.flash === undefined && prepared?.files.bios !== undefined
       ? { bios: prepared.files.bios }
       : {};
-  const { kernel, initrd } = prepared?.files ?? {};
+  const { kernel, initrd, hypervisor } = prepared?.files ?? {};
+  const hypervisorAppend = prepared?.hypervisorAppend;
   return {
     ...firmware,
     ...(kernel === undefined ? {} : { kernel }),
     ...(initrd === undefined ? {} : { initrd }),
     ...(prepared?.append === undefined ? {} : { append: prepared.append }),
+    ...(hypervisor === undefined ? {} : { hypervisor }),
+    ...(hypervisorAppend === undefined ? {} : { hypervisorAppend }),
     ...own,
   };
 }
@@ -27,7 +30,7 @@ export async function requireImages(config: BoardConfig, images: ImageFiles): Pr
     config.image === undefined
       ? `Correct the images section of ${config.file}.`
       : `Run \`lockstep prepare ${config.name}\`, or name files of your own in the images section of ${config.file}.`;
-  const { append: _, ...files } = images;
+  const { append: _, hypervisorAppend: _words, ...files } = images;
   if (files.bios === undefined && files.flash === undefined && files.kernel === undefined) {
     throw new BoardFileError(`board ${config.name} has nothing to boot`, {
       where: config.file,

@@ -7,6 +7,7 @@ const LINES: readonly (readonly [string, string, string])[] = [
   ["I/TC: OP-TEE version: Unknown_4.5 (gcc version 14.2.0) #1 Fri", "optee", "Unknown_4.5"],
   ["U-Boot 2025.01-3+deb13u1 (Jun 24 2026 - 09:07:15 +0000)", "u-boot", "2025.01-3+deb13u1"],
   ["U-Boot SPL 2024.04 (Apr 02 2024)", "u-boot", "2024.04"],
+  ["(XEN) Xen version 4.20.4-pre (lockstep@local) (gcc)", "xen", "4.20.4-pre"],
   ["[    0.000000] Linux version 6.12.117 (debian) (gcc) #1", "linux", "6.12.117"],
 ];
 

@@ -3,6 +3,7 @@ const VERSIONS: readonly { readonly name: string; readonly pattern: RegExp }[] =
   { name: "tf-a", pattern: /^NOTICE: {2}BL(?:1|31): (v\d[^:]*(?::\S+)?):?$/ },
   { name: "optee", pattern: /\bOP-TEE version: (\S+)/ },
   { name: "u-boot", pattern: /^U-Boot (?:SPL )?(\d{4}\.\d\S*)/ },
+  { name: "xen", pattern: /^(?:\(XEN\) )?Xen version (\S+)/ },
   { name: "linux", pattern: /^(?:\[ *\d+\.\d+\] )?Linux version (\d\S*)/ },
 ];
 

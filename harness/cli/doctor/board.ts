@@ -66,12 +66,12 @@ async function checkImage(config: BoardConfig, { env }: CliContext): Promise<Che
   if (prepared !== undefined) {
     return [
       ok("image", `${config.image} is prepared: ${prepared.dir}`),
-      await checkPrepareTools(env, false),
+      await checkPrepareTools(env, false, config.image),
     ];
   }
   return [
     bad("image", `${config.image} is not prepared`, `lockstep prepare ${config.name}`),
-    await checkPrepareTools(env, true),
+    await checkPrepareTools(env, true, config.image),
   ];
 }
 

@@ -1,7 +1,7 @@
 import { access, constants, statfs } from "node:fs/promises";
 import path from "node:path";
 import { cacheDir, makeFolder, messageOf } from "../../base/index.ts";
-import { installLine, missingTools } from "../../images/index.ts";
+import { installLine, missingTools, missingToolsFor } from "../../images/index.ts";
 import type { CliContext } from "../context.ts";
 import { bad, type Check, lacking, ok, warn } from "./check.ts";
 
@@ -68,9 +68,13 @@ async function existing(dir: string): Promise<string> {
   return isThere || path.dirname(dir) === dir ? dir : await existing(path.dirname(dir));
 }
 
-/** What `lockstep prepare` needs of this host; `needed` where an image has yet to be made. */
-export async function checkPrepareTools(env: NodeJS.ProcessEnv, needed: boolean): Promise<Check> {
-  const missing = await missingTools(env);
+/** What `lockstep prepare` needs of this host, for `image` or for any; `needed` where an image has yet to be made. */
+export async function checkPrepareTools(
+  env: NodeJS.ProcessEnv,
+  needed: boolean,
+  image?: string,
+): Promise<Check> {
+  const missing = image === undefined ? await missingTools(env) : await missingToolsFor(image, env);
   if (missing.length === 0) return ok("prepare", "all tools for making images are there");
   const names = missing.map(({ tool }) => tool).join(", ");
   return lacking(needed, "prepare", `missing for making images: ${names}`, installLine(missing));
