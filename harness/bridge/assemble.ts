@@ -11,7 +11,7 @@ import {
 } from "../base/index.ts";
 
 /** Programs of ours that run on a board, in boards/bridge/. */
-export type BridgeProgram = "console" | "mailbox";
+export type BridgeProgram = "console" | "dom0" | "mailbox";
 
 const TOOL_PREFIX = "aarch64-linux-gnu-";
 

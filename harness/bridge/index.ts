@@ -1,6 +1,7 @@
 export { assemble, type BridgeProgram } from "./assemble.ts";
 export { createBridgedPort, type SynchronousMachine } from "./bridged-port.ts";
 export { ConsoleBridge, type ConsoleBridgeOptions } from "./console-bridge.ts";
+export { Dom0Program, type MachineRam } from "./dom0.ts";
 export { HostCopy, type RawMemory } from "./host-copy.ts";
 export { type LoaderConsole, loaderConsoleOf } from "./loader-console.ts";
 export { LoaderPrompt, type LoaderPromptOptions } from "./loader-prompt.ts";

@@ -1,12 +1,14 @@
-/** The page of boards/bridge/mailbox.s: offsets in bytes from its start, operations. */
+/** The page of boards/bridge/mailbox.s and dom0.s: offsets in bytes from its start, operations. */
 export const MAILBOX = {
   size: 0x1000,
   codeSize: 0x800,
   /** Number, operation, x0..x7: little-endian 64-bit words. */
   request: 0x800,
-  /** Number, unused, x0..x7. */
+  /** Number, 0 or ESR_EL1 of an exception (dom0.s), x0..x7. */
   answer: 0x880,
   wordsSize: 64,
   smc: 1n,
   leave: 2n,
+  /** dom0.s: loads the 64-bit word at x0 into x0. */
+  load: 3n,
 } as const;

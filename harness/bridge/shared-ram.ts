@@ -62,7 +62,10 @@ export class SharedRamMachine {
     }
   }
 
-  /** One SMC: x0..x7 in and out in place. Throws TargetCrashError when it does not return. */
+  /**
+   * One SMC: x0..x7 in and out in place. Throws TargetCrashError when it does not return, or where the
+   * program met an exception instead.
+   */
   smc(registers: Registers): void {
     const request = this.#request;
     request.writeBigUInt64LE(MAILBOX.smc, 0);
@@ -72,9 +75,26 @@ export class SharedRamMachine {
     this.#ask(request);
     const answer = this.#answer;
     this.read(this.#page + MAILBOX.answer, answer);
+    const exception = answer.readBigUInt64LE(8);
+    if (exception !== 0n) {
+      throw new TargetCrashError("the call ended in an exception of its guest", {
+        seen: `ESR_EL1 0x${exception.toString(16)} at 0x${answer.readBigUInt64LE(16).toString(16)}`,
+        next: "Power-cycle the board to go on.",
+      });
+    }
     for (let index = 0; index < 8; index += 1) {
       registers.set64(index, answer.readBigUInt64LE(16 + index * 8));
     }
+  }
+
+  /** What boards/bridge/dom0.s reads at `at`, a multiple of 8; undefined where it may not. */
+  load(at: Pa): bigint | undefined {
+    const request = this.#request.fill(0);
+    request.writeBigUInt64LE(MAILBOX.load, 0);
+    request.writeBigUInt64LE(BigInt(at), 8);
+    this.#ask(request);
+    this.read(this.#page + MAILBOX.answer, this.#answer);
+    return this.#answer.readBigUInt64LE(8) === 0n ? this.#answer.readBigUInt64LE(16) : undefined;
   }
 
   /** The program goes back to the boot loader's prompt. */

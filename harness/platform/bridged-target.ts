@@ -9,6 +9,7 @@ import {
   startResident,
 } from "../bridge/index.ts";
 import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worker.ts";
+import { bringUpGuest } from "./bring-up-guest.ts";
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
 import { loadScenario } from "./reference.ts";
@@ -27,6 +28,8 @@ export interface BridgedTargetOptions {
   readonly ramFile: string;
   /** QEMU's log of the secure console, whose lines go into traces. */
   readonly secureLog?: string;
+  /** The file that the board starts as its kernel, where `bridge.guest` says that a program of ours is it. */
+  readonly kernelFile?: string;
   readonly env: NodeJS.ProcessEnv;
   readonly abort: AbortSignal;
   /** The real `.ta` files, by UUID. */
@@ -160,6 +163,11 @@ export class BridgedTarget implements Target {
     }
     const deadline = Deadline.after(BOOT_MS, `bringing up ${name}`, { abort });
     if (board.state === "broken") await board.recover(deadline);
+    if (bridge.guest !== undefined) {
+      const setup = await bringUpGuest(this.#options, deadline);
+      await this.#state().save(deadline);
+      return newWorker({ ...setup, seed, tas, root });
+    }
     await board.transition("bootloader", deadline);
     const prompt = new LoaderPrompt(loaderConsoleOf(board), {
       prompt: new RegExp(boot.bootloader.prompt),
@@ -172,7 +180,7 @@ export class BridgedTarget implements Target {
       await this.#state().save(deadline);
       const ram = { base: bridge.freeRam.base + MIB, size: bridge.freeRam.size - MIB };
       const setup: BridgedSetup = { resident, ram, seed, tas, root };
-      return new Worker(new URL("./bridged-worker.js", import.meta.url), { workerData: setup });
+      return newWorker(setup);
     } finally {
       prompt.close();
     }
@@ -229,3 +237,6 @@ export class BridgedTarget implements Target {
     await this.#options.board.recover(deadline);
   }
 }
+
+const newWorker = (workerData: BridgedSetup): Worker =>
+  new Worker(new URL("./bridged-worker.js", import.meta.url), { workerData });

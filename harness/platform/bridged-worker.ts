@@ -6,9 +6,11 @@ import {
   SharedRamMachine,
 } from "../bridge/index.ts";
 import { LockstepError, messageOf } from "../base/index.ts";
+import type { RuleSetName } from "../mediator/index.ts";
 import { BridgedPlatform } from "./bridged.ts";
 import type { Combination } from "./combination.ts";
 import { EmulatedContext } from "./emulated-context.ts";
+import { GuestPlatform } from "./guest-platform.ts";
 import { openRecording, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
@@ -21,6 +23,8 @@ export interface BridgedSetup {
   readonly seed: number;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   readonly root: string | undefined;
+  /** Set where the program is a hypervisor's guest: the rules that its mediator follows. */
+  readonly guestOf?: RuleSetName;
 }
 
 export interface BridgedOrder {
@@ -41,21 +45,22 @@ export type BridgedOutcome = { readonly id: number } & (
 
 // The model of a bridged machine: everything in here is synchronous, while the main thread drains the
 // board's consoles.
-const { resident, ram, seed, tas, root } = workerData as BridgedSetup;
+const { resident, ram, seed, tas, root, guestOf } = workerData as BridgedSetup;
 
 async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
   const machine = new SharedRamMachine(resident);
   const recording = record === undefined ? undefined : openRecording(record);
   try {
     const scenario = await loadScenario(reference, root);
-    const platform = new BridgedPlatform({
-      conduit: on.conduit,
-      seed,
-      ...(on.rules === undefined ? {} : { rules: on.rules }),
-      port: createBridgedPort(machine, ram),
-      ram,
-      tas,
-    });
+    const parts = { seed, port: createBridgedPort(machine, ram), ram, tas };
+    const platform =
+      guestOf === undefined
+        ? new BridgedPlatform({
+            ...parts,
+            conduit: on.conduit,
+            ...(on.rules === undefined ? {} : { rules: on.rules }),
+          })
+        : new GuestPlatform({ ...parts, rules: guestOf });
     const context = new EmulatedContext(platform, recording?.recorder);
     return { id, how: "done", data: await scenario.run(context, args) };
   } catch (error) {

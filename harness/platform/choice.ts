@@ -32,11 +32,21 @@ export function chooseCombination(
     });
   }
   const wanted = on === undefined ? listed : [on];
-  const possible = wanted.filter(({ conduit }) => board.conduits.includes(conduit));
-  if (possible.length === 0) {
+  const own = board.bridge?.guest;
+  const there = wanted.filter(({ conduit }) => board.conduits.includes(conduit));
+  const possible = there.filter(
+    ({ rules }) => rules === undefined || own === undefined || rules === own,
+  );
+  if (there.length === 0) {
     const needed = on === undefined ? scenario.conduits : [on.conduit];
     throw new Skipped(
       `needs conduit ${needed.join(" or ")}, board ${board.name} has ${board.conduits.join(", ") || "none"}`,
+    );
+  }
+  if (possible.length === 0) {
+    const needed = there.map(({ rules }) => rules).join(" or ");
+    throw new Skipped(
+      `needs a mediator of rules ${needed}, board ${board.name} has that of ${own}`,
     );
   }
   const first = on ?? possible.find((one) => admits(narrowing, one));

@@ -36,16 +36,19 @@ export async function runBridged(
   const { context, writer, abort } = session;
   const dir = await mkdtemp(path.join(await ramFolder(), "lockstep-ram-"));
   const ramFile = path.join(dir, "ram");
+  const guest = config.bridge?.guest === undefined ? undefined : path.join(dir, "guest");
   try {
     const opened = await openBoardForCli(config, context, {
       observer: observerFor(config.name, writer),
       sharedRam: ramFile,
       qemuLogs: dir,
+      ...(guest === undefined ? {} : { kernel: guest }),
     });
     const target = new BridgedTarget({
       board: opened.board,
       ramFile,
       secureLog: path.join(dir, `${SECURE}.log`),
+      ...(guest === undefined ? {} : { kernelFile: guest }),
       env: context.env,
       abort,
       tas: prepared === undefined ? new Map() : await imageTas(prepared),
