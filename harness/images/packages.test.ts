@@ -39,15 +39,21 @@ async function served(): Promise<{ archive: TestRepository; mirror: string }> {
     [
       { name: "sources", version: "2.0-1" },
       { name: "sources", version: "1.9-3" },
+      { name: "hyper", version: "4.20-1" },
     ],
   );
   return { archive, mirror: await archive.serve() };
 }
 
-async function recipe(): Promise<Recipe> {
+async function recipe(hypervisor: string | undefined): Promise<Recipe> {
   const { recipe: real } = await loadRecipe("qemu-virt");
+  const { recipe: xen } = await loadRecipe("qemu-xen");
   return {
     ...real,
+    ...(hypervisor !== undefined &&
+      xen.hypervisor !== undefined && {
+        hypervisor: { ...xen.hypervisor, source: hypervisor },
+      }),
     suite: "testing-suite",
     packages: { rootfs: ["program"], parts: ["firmware"], assumed: ["absent"] },
     proven: { firmware: "1.0", sources: "2.0-1" },
@@ -55,9 +61,14 @@ async function recipe(): Promise<Recipe> {
   };
 }
 
-async function gather(mirror: string, keyring: string, warnings: string[] = []) {
+async function gather(
+  mirror: string,
+  keyring: string,
+  warnings: string[] = [],
+  hypervisor?: string,
+) {
   return await gatherInputs(
-    await recipe(),
+    await recipe(hypervisor),
     path.join(dir, "apt"),
     {
       env: process.env,
@@ -147,6 +158,25 @@ withTools(
     expect(Object.keys(inputs.source.record.files)).toEqual(["sources_2.0.orig.tar.gz"]);
     expect(inputs.notes).toContain(
       "source sources: upstream tarball of 2.0-1 used without Debian's patches",
+    );
+  },
+  60_000,
+);
+
+withTools(
+  `a hypervisor's source is had beside the firmware's, and what it lost is named${why}`,
+  async () => {
+    const { archive, mirror } = await served();
+    archive.gone.add("hyper_4.20-1.dsc");
+    const inputs = await gather(mirror, archive.keyring, [], "hyper");
+    expect(inputs.source.record).toMatchObject({ name: "sources", patched: true });
+    expect(inputs.hypervisor?.record).toMatchObject({
+      name: "hyper",
+      version: "4.20-1",
+      patched: false,
+    });
+    expect(inputs.notes).toContain(
+      "source hyper: upstream tarball of 4.20-1 used without Debian's patches",
     );
   },
   60_000,

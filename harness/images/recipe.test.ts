@@ -23,6 +23,15 @@ test("a recipe based on another differs from it only in what it says itself", as
   expect(hyp.recipe.packages).toEqual(plain.recipe.packages);
 });
 
+test("a hypervisor is part of the recipe that names one, and changes no other", async () => {
+  const [hyp, xen] = await Promise.all([loadRecipe("qemu-virt-hyp"), loadRecipe("qemu-xen")]);
+  expect(hyp.recipe).not.toHaveProperty("hypervisor");
+  expect(xen.recipe.hypervisor).toMatchObject({ source: "xen", folder: "xen", result: "xen" });
+  expect(xen.recipe.hypervisor?.config).toEqual(expect.arrayContaining(["CONFIG_OPTEE=y"]));
+  expect(xen.recipe.firmware).toEqual(hyp.recipe.firmware);
+  expect(xen.recipe.append).toContain("console=hvc0");
+});
+
 test("an unknown image is a usage error that names those there are", async () => {
   const error = await loadRecipe("../qemu-virt").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(UsageError);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "@jest/globals";
 import { describeError, InfrastructureError } from "../base/index.ts";
-import { installLine, missingTools, requireTools } from "./tools.ts";
+import { installLine, missingTools, missingToolsFor, requireTools } from "./tools.ts";
 
 test("everything that is missing is reported at once, with one line that installs it", async () => {
   const bin = await mkdtemp(path.join(tmpdir(), "lockstep-bin-"));
@@ -28,6 +28,16 @@ test("everything that is missing is reported at once, with one line that install
   } finally {
     await rm(bin, { recursive: true });
   }
+});
+
+test("only an image with a hypervisor needs the tools of its build", async () => {
+  const nowhere = { PATH: "" };
+  const namesFor = async (image: string): Promise<string[]> =>
+    (await missingToolsFor(image, nowhere)).map(({ tool }) => tool);
+  expect(await namesFor("qemu-xen")).toEqual(expect.arrayContaining(["flex", "bison", "python3"]));
+  const plain = await namesFor("qemu-virt");
+  expect(plain).toEqual((await missingTools(nowhere)).map(({ tool }) => tool));
+  expect(plain).not.toContain("flex");
 });
 
 test("a file that is there but not executable is no tool", async () => {

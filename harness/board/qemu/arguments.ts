@@ -60,11 +60,7 @@ export function qemuArguments(config: BoardConfig, images: ImageFiles, plan: Lau
  */
 function kernelArguments(config: BoardConfig, images: ImageFiles): string[] {
   const { hypervisor, hypervisorAppend, kernel, append } = images;
-  const of = (file: string | undefined, words: string | undefined): string[] => [
-    ...(file === undefined ? [] : ["-kernel", file]),
-    ...(words === undefined ? [] : ["-append", words]),
-  ];
-  if (hypervisor === undefined) return of(kernel, append);
+  if (hypervisor === undefined) return started(kernel, append);
   const loader = config.qemu?.guestLoader;
   if (loader === undefined || kernel === undefined) {
     throw new BoardFileError(`board ${config.name} has no guest for its hypervisor`, {
@@ -74,8 +70,13 @@ function kernelArguments(config: BoardConfig, images: ImageFiles): string[] {
   }
   const at = `addr=0x${loader.address.toString(16)},kernel=${escape(kernel)}`;
   const bootargs = append === undefined ? "" : `,bootargs=${escape(append)}`;
-  return [...of(hypervisor, hypervisorAppend), "-device", `guest-loader,${at}${bootargs}`];
+  return [...started(hypervisor, hypervisorAppend), "-device", `guest-loader,${at}${bootargs}`];
 }
+
+const started = (file: string | undefined, words: string | undefined): string[] => [
+  ...(file === undefined ? [] : ["-kernel", file]),
+  ...(words === undefined ? [] : ["-append", words]),
+];
 
 function serialArguments(config: BoardConfig, plan: LaunchPlan): string[] {
   const byIndex = new Map(

@@ -30,6 +30,7 @@ test("the list shows every board, and a broken one with the place of its first m
     expect.stringMatching(/^emulated {7}emulated {2}OP-TEE, /),
     expect.stringMatching(/^qemu-virt {6}qemu {6}TF-A, OP-TEE/),
     expect.stringMatching(/^qemu-virt-hyp {2}qemu {6}virtualized OP-TEE/),
+    expect.stringMatching(/^qemu-xen {7}qemu {6}Xen's OP-TEE mediator/),
     "",
   ]);
 });
@@ -41,9 +42,10 @@ test("--json and --names are for scripts", async () => {
     ["emulated", "emulated"],
     ["qemu-virt", "qemu"],
     ["qemu-virt-hyp", "qemu"],
+    ["qemu-xen", "qemu"],
   ]);
   const names = await lockstep(["boards", "list", "--names"], { cwd });
-  expect(names.stdout.toString()).toBe("emulated\nqemu-virt\nqemu-virt-hyp\n");
+  expect(names.stdout.toString()).toBe("emulated\nqemu-virt\nqemu-virt-hyp\nqemu-xen\n");
 });
 
 test("a board is shown with its type merged in, as YAML and as JSON", async () => {
