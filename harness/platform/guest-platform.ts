@@ -34,7 +34,8 @@ export class GuestPlatform implements ScenarioPlatform {
   readonly scheduler: Scheduler;
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
-  /** The port is the mediator's, in the machine: nothing is seen there. */
+  readonly port: PlatformPort;
+  /** The real port is the hypervisor's, in the machine: nothing is ever seen there. */
   onPort: ScenarioPlatform["onPort"];
   readonly #conduit: Conduit;
   #given = false;
@@ -43,6 +44,7 @@ export class GuestPlatform implements ScenarioPlatform {
     this.rules = options.rules;
     this.seed = options.seed;
     this.tas = options.tas;
+    this.port = options.port;
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     const ram = { base: base + size - GUEST_RAM, size: GUEST_RAM };
