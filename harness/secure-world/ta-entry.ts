@@ -1,3 +1,4 @@
+import { TargetCrashError } from "../base/index.ts";
 import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
 import type { TaParams } from "./param.ts";
 import type { Session } from "./session.ts";
@@ -140,10 +141,17 @@ function* goOn(
 
 /**
  * A panic or a data abort ends the instance: what it did to its parameters is lost then, and the
- * secure console tells. Anything else is thrown on.
+ * secure console tells. A pseudo-TA is code of the core, which ends with it. Anything else is thrown
+ * on.
  */
 function die(context: TaContext, params: TaParams | undefined, error: unknown): number {
   if (!(error instanceof TaPanic) && !(error instanceof RangeError)) throw error;
+  if (context.isPseudo) {
+    throw new TargetCrashError(`OP-TEE panicked: a fault in pseudo-TA ${context.ta.name}`, {
+      seen: error.message,
+      cause: error,
+    });
+  }
   context.panicked = true;
   if (params !== undefined) for (const param of params) param.restore();
   report(context, error);

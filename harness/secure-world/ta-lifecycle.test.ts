@@ -1,8 +1,9 @@
 import { expect, test } from "@jest/globals";
-import { ATTR_TYPE, MSG_CMD, RPC_CMD, TEEC } from "../optee-abi/index.ts";
+import { TargetCrashError } from "../base/index.ts";
+import { ATTR_TYPE, MSG_CMD, OPTEE_SMC, RPC_CMD, TEEC } from "../optee-abi/index.ts";
 import type { OpteeBuild } from "./build.ts";
 import { cancellationTime } from "./session.ts";
-import { TA_FLAG } from "./tas/index.ts";
+import { INVOKE_TESTS_CMD, INVOKE_TESTS_UUID, TA_FLAG } from "./tas/index.ts";
 import { openMessage, rmem, SecureKit, value } from "./testkit/kit.ts";
 import { TINY_CMD, TINY_FLAGS, TinyTa } from "./testkit/tiny-tas.ts";
 
@@ -101,6 +102,15 @@ test("MSG-2.4.TA_PANICKED, MSG-2.1.3: after a panic every session of the instanc
   expect([kit.close(first).ret, kit.close(second).ret]).toEqual([0, 0]);
   expect(tiny.calls).toHaveLength(before);
   expect(partitionOf(kit).sessions).toHaveLength(1);
+});
+
+test("MSG-2.4.TA_PANICKED: a pseudo-TA is code of the core: where it writes to NULL, the secure world ends", () => {
+  const kit = new SecureKit();
+  const { session } = kit.open(INVOKE_TESTS_UUID);
+  const nowhere = value(ATTR_TYPE.TMEM_INOUT);
+  const invoke = (): unknown => kit.invoke(session, INVOKE_TESTS_CMD.PARAMS, [nowhere]);
+  expect(invoke).toThrow(TargetCrashError);
+  expect(() => kit.smc(OPTEE_SMC.CALLS_UID)).toThrow(TargetCrashError);
 });
 
 test("MSG-2.4.TA_PANICKED: the secure console tells of a panic and of an abort as the real one does", () => {
