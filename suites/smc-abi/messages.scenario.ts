@@ -261,15 +261,15 @@ export const argumentPlaces = scenario(
   ["SMC-4.1.5", "SMC-2.EBADADDR", "SMC-4.1.A1_A2", "MED-043", "MED-045"],
   (driver) => {
     const { base, size } = driver.conduit.ram;
-    const at = driver.put({ cmd: 99 });
-    const send = (address: number): number =>
+    const page = driver.put({ cmd: 99 });
+    const codeAt = (address: number): number =>
       driver.smc([OPTEE_SMC.CALL_WITH_ARG, Math.floor(address / 2 ** 32), address >>> 0]).get(0);
     const last = (base + size - PAGE) as Ipa;
     driver.put({ cmd: 99 }, last);
     return {
-      withinPage: [1, 4, 8, 2048, 4095].map((offset) => send(at + offset)),
-      nowhere: [0, 0x1000, 2 ** 40, 2 ** 51].map(send),
-      lastPage: send(last),
+      withinPage: [1, 4, 8, 2048, 4095].map((offset) => codeAt(page + offset)),
+      nowhere: [0, 0x1000, 2 ** 40, 2 ** 51].map(codeAt),
+      lastPage: codeAt(last),
     };
   },
 );
