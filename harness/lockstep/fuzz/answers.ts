@@ -23,7 +23,6 @@ import {
   placeOf,
 } from "./guest.ts";
 import type { Answer, Lie } from "./program.ts";
-import { imageOf } from "./tas.ts";
 
 /** An answer without a lie. */
 export const HONEST = { lie: "no", at: 0, cookie: 0 } as const;
@@ -154,7 +153,7 @@ function serve(guest: Guest, view: MessageView, how: How): void {
 function allocate(guest: Guest, view: MessageView, { lie, at, cookie: spec }: How): void {
   const size = view.number(0, WORD.b);
   const count = Math.max(1, Math.ceil(size / PAGE_SIZE));
-  const taken = count <= MAX_PAGES ? guest.allocate(count + 1) : undefined;
+  const taken = count <= guest.machine.largestBuffer ? guest.allocate(count + 1) : undefined;
   if (taken === undefined) {
     view.ret = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
     return;
@@ -184,7 +183,7 @@ function loadTa(guest: Guest, view: MessageView): void {
     words.setUint32(index * 8, view.low(0, word), true);
     words.setUint32(index * 8 + 4, view.high(0, word), true);
   }
-  const image = imageOf(uuidText(octets));
+  const image = guest.machine.tas.imageOf(uuidText(octets));
   if (image === undefined) {
     view.ret = TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
     return;

@@ -4,7 +4,6 @@ import { answer, fits, HONEST } from "./answers.ts";
 import { pageNumber, putMessage, putOpen, split } from "./build.ts";
 import { type Guest, placeOf } from "./guest.ts";
 import { KNOWN } from "./layout.ts";
-import type { FuzzMachine } from "./machine.ts";
 import {
   type Program,
   RAM_PAGES,
@@ -13,18 +12,18 @@ import {
   type SimpleStep,
   type Step,
 } from "./program.ts";
-import { uuidOf } from "./tas.ts";
+import type { ProgramMachine } from "./program-machine.ts";
 
 const NOTHING: readonly never[] = [];
 
 /** Carries out the steps of a program on a machine; everything is checked after each step. */
 export class Executor {
-  readonly #machine: FuzzMachine;
+  readonly #machine: ProgramMachine;
   #lie: Step["with"]["lie"];
 
-  constructor(machine: FuzzMachine) {
+  constructor(machine: ProgramMachine) {
     this.#machine = machine;
-    machine.watch.onRace = (race, frame, by) => this.#race(race, frame, by);
+    machine.onRace = (race, frame, by) => this.#race(race, frame, by);
   }
 
   /**
@@ -40,37 +39,24 @@ export class Executor {
       if (!goOn()) return;
     }
     machine.step = program.steps.length;
-    machine.world.begin({ script: NOTHING, interrupts: NOTHING });
-    machine.watch.beginStep(NOTHING);
-    for (const guest of machine.guests) {
-      machine.destroy(guest.slot);
-      machine.inspector.died(guest);
-    }
-    machine.inspector.afterStep();
-    machine.inspector.atEnd();
+    machine.beginStep({});
+    for (const guest of machine.guests) machine.destroy(guest.slot);
+    machine.endStep();
+    machine.end();
   }
 
   #step({ step, with: around }: Step): void {
     const machine = this.#machine;
-    machine.world.begin({
-      script: around.script ?? NOTHING,
-      interrupts: around.interrupts ?? NOTHING,
-    });
-    machine.watch.beginStep(around.races ?? NOTHING);
-    machine.failAllocation = around.fails ?? -1;
+    machine.beginStep(around);
     this.#lie = around.lie;
     this.#simple(step);
-    machine.failAllocation = -1;
-    machine.refuseCreation = false;
-    machine.inspector.afterStep();
+    machine.endStep();
   }
 
   #simple(step: SimpleStep): void {
     const machine = this.#machine;
     if (step.do === "create") {
-      machine.refuseCreation = step.refuse;
-      machine.guest(step.vm, true);
-      machine.refuseCreation = false;
+      machine.create(step.vm, step.refuse);
       return;
     }
     const guest = machine.guest(step.vm);
@@ -88,7 +74,16 @@ export class Executor {
         return;
       case "message": {
         const page = pageNumber(step.at, 0);
-        putMessage(guest, page, step.message, step.message.params);
+        const { cmd, session } = step.message;
+        const { func, params } =
+          cmd === MSG_CMD.INVOKE_COMMAND
+            ? machine.tas.invocation(
+                guest.taOf.get(session),
+                step.message.func,
+                step.message.params,
+              )
+            : step.message;
+        putMessage(guest, page, { ...step.message, func }, params);
         const { high, low } = split(placeOf(step.at));
         const words = [step.fid ?? OPTEE_SMC.CALL_WITH_ARG, high, low];
         this.#serve(guest, step.serve, () => guest.smc(words));
@@ -110,7 +105,6 @@ export class Executor {
         return;
       case "destroy":
         machine.destroy(step.vm);
-        if (!guest.vm.alive) machine.inspector.died(guest);
         return;
       default:
         this.#hypervisor(guest, step);
@@ -119,7 +113,7 @@ export class Executor {
 
   #open(guest: Guest, step: Extract<SimpleStep, { do: "open" }>): void {
     const page = guest.scratch();
-    putOpen(guest, page, uuidOf(step.ta), step.login, step.params);
+    putOpen(guest, page, this.#machine.tas.uuidOf(step.ta), step.login, step.params);
     this.#serve(guest, step.serve, () => guest.call(page));
   }
 
@@ -147,8 +141,10 @@ export class Executor {
       }
       default: {
         const session = guest.sessions[step.session % Math.max(1, guest.sessions.length)] ?? 99;
-        const params = step.do === "invoke" ? step.params : NOTHING;
-        const func = step.do === "invoke" ? step.func : 0;
+        const { func, params } =
+          step.do === "invoke"
+            ? this.#machine.tas.invocation(guest.taOf.get(session), step.func, step.params)
+            : { func: 0, params: NOTHING };
         putMessage(guest, page, { ...head, cmd: COMMANDS[step.do], func, session }, params);
       }
     }
@@ -256,7 +252,7 @@ export class Executor {
 
   /** The page of the VM whose call is under way that is on `frame`. */
   #take(frame: number, how: "balloon" | "protect"): void {
-    const guest = this.#machine.watch.entries.at(-1)?.guest;
+    const guest = this.#machine.caller;
     if (guest === undefined) return;
     const { space } = guest.vm;
     for (let page = 0; page < RAM_PAGES; page += 1) {

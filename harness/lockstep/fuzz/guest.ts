@@ -1,7 +1,9 @@
+import { uuidText } from "../../base/index.ts";
 import { type Ipa, PAGE_SIZE, Registers } from "../../machine/index.ts";
 import { OWN_COOKIE_HIGH, type Trap, type Vm } from "../../mediator/index.ts";
 import {
   isRpcReturn,
+  messageSize,
   MessageView,
   MSG_CMD,
   OPTEE_SMC,
@@ -10,8 +12,8 @@ import {
 } from "../../optee-abi/index.ts";
 import { GuestFiles } from "./files.ts";
 import { KNOWN, MAPPED_PAGES, RAM_BASE, ROM_PAGE } from "./layout.ts";
-import type { FuzzMachine } from "./machine.ts";
 import { type CookieSpec, OWN_PAGES, type Place, RAM_PAGES, SLOTS } from "./program.ts";
+import type { ProgramMachine } from "./program-machine.ts";
 
 export interface Cookie {
   readonly high: number;
@@ -43,13 +45,15 @@ export const cookieKey = ({ high, low }: Cookie): string => `${high}/${low}`;
 
 /** A VM and what its driver knows: pages, cookies, sessions, RPCs that wait for an answer. */
 export class Guest {
-  readonly machine: FuzzMachine;
+  readonly machine: ProgramMachine;
   readonly slot: number;
   readonly serial: number;
   readonly vm: Vm;
   readonly files = new GuestFiles();
   readonly pending: PendingRpc[] = [];
   readonly sessions: number[] = [];
+  /** UUIDs of the TAs that sessions were opened to, by session. */
+  readonly taOf = new Map<number, string>();
   /** Pages of RPC arguments by cookie. */
   readonly arguments = new Map<string, number>();
   readonly buffers = new Map<string, DriverBuffer>();
@@ -60,11 +64,13 @@ export class Guest {
   #serialOfCookie = 0x100;
   #rotation = 0;
 
-  constructor(machine: FuzzMachine, slot: number, serial: number, vm: Vm) {
+  constructor(machine: ProgramMachine, slot: number, serial: number, vm: Vm) {
     this.machine = machine;
     this.slot = slot;
     this.serial = serial;
     this.vm = vm;
+    const { first, count } = machine.morePages;
+    for (let page = first + count - 1; page >= first; page -= 1) this.#free.push(page);
     for (let page = ROM_PAGE - 1; page >= OWN_PAGES; page -= 1) this.#free.push(page);
   }
 
@@ -135,9 +141,11 @@ export class Guest {
   write(at: number, bytes: Uint8Array): void {
     const page = Math.floor((at - RAM_BASE) / PAGE_SIZE);
     const target = this.vm.space.page(at as Ipa);
-    if (target === undefined || page < 0 || page >= RAM_PAGES) return;
+    if (target === undefined || page < 0) return;
     const from = at % PAGE_SIZE;
-    target.set(bytes.subarray(0, PAGE_SIZE - from), from);
+    const written = bytes.subarray(0, PAGE_SIZE - from);
+    target.set(written, from);
+    this.vm.space.dirty(at as Ipa, written.length);
   }
 
   /** Calls the secure world with a message in `page`. */
@@ -154,22 +162,10 @@ export class Guest {
 
   /** One trapped instruction, with everything that is checked around it. */
   trap(trap: Trap): void {
-    const { machine, vm } = this;
     const { registers } = trap;
     const before = registers.clone();
-    machine.smcs += 1;
-    machine.coverage.abi("smc", before.get(0));
-    machine.observer?.guest(this, "enter", registers);
-    const message = this.messageOf(before);
-    if (message !== undefined) machine.coverage.abi("message", message.cmd);
-    const entry = machine.watch.enter(this);
-    const result = machine.guarded(() => vm.trap(trap));
-    machine.watch.leave();
-    machine.observer?.guest(this, "leave", registers);
-    machine.coverage.abi("return", registers.get(0));
-    machine.inspector.afterSmc(entry, before, registers, result === "advance" || result === "stay");
-    if (vm.alive) this.#note(before, registers);
-    else machine.inspector.died(this);
+    this.machine.trap(this, trap, before);
+    if (this.vm.alive) this.#note(before, registers);
   }
 
   /** The message that a CALL_WITH_ARG names, where it lies in the RAM. */
@@ -208,6 +204,8 @@ export class Guest {
     if (message === undefined || message.ret !== TEEC.TEEC_SUCCESS) return;
     if (cmd === MSG_CMD.OPEN_SESSION && this.sessions.length < MAX_SESSIONS) {
       this.sessions.push(message.session);
+      const octets = this.bytes(page)?.slice(UUID_AT, UUID_AT + 16);
+      if (octets !== undefined) this.taOf.set(message.session, uuidText(octets));
     } else if (cmd === MSG_CMD.CLOSE_SESSION) {
       const index = this.sessions.indexOf(session);
       if (index >= 0) this.sessions.splice(index, 1);
@@ -216,6 +214,8 @@ export class Guest {
 }
 
 const MAX_SESSIONS = 16;
+/** Of the TA in an OPEN_SESSION (MSG-2.1). */
+const UUID_AT = messageSize(0) + 8;
 
 /** The address of a place, in a guest's own terms; numbers from 2^53 on are exact all the same. */
 export function placeOf(place: Place): number {

@@ -15,6 +15,7 @@ import {
   type RuleSetName,
   type TeeBackEnd,
   type TraceEvent,
+  type Trap,
   type Vm,
 } from "../../mediator/index.ts";
 import type { Coverage } from "./coverage.ts";
@@ -22,8 +23,10 @@ import { Guest } from "./guest.ts";
 import { FuzzerBug, KNOWN, MAPPED_PAGES, RAM_BASE, ROM_PAGE } from "./layout.ts";
 import { Inspector } from "./inspect.ts";
 import type { Invariant } from "./invariants.ts";
-import { type MachineSpec, RAM_PAGES } from "./program.ts";
+import { type MachineSpec, type Race, RAM_PAGES, type Step } from "./program.ts";
+import type { ProgramMachine } from "./program-machine.ts";
 import { ScriptedWorld } from "./scripted-world.ts";
+import { MODELLED_TAS } from "./tas.ts";
 import { fillPage, HOST_SERIAL, MAX_SERIAL, Secrets } from "./taint.ts";
 import { Watch } from "./watch.ts";
 import { type FuzzWorld, ModelWorld } from "./worlds.ts";
@@ -57,7 +60,10 @@ export interface Observer {
 }
 
 /** The machine of one program: memory at random addresses, mediator, secure world, VMs in slots. */
-export class FuzzMachine {
+export class FuzzMachine implements ProgramMachine {
+  readonly tas = MODELLED_TAS;
+  readonly morePages = { first: RAM_PAGES, count: 0 };
+  readonly largestBuffer = 16;
   readonly rules: RuleSetName;
   readonly spec: MachineSpec;
   readonly memory: SparseMemory;
@@ -137,7 +143,6 @@ export class FuzzMachine {
     });
   }
 
-  /** Every living guest. */
   get guests(): readonly Guest[] {
     return this.#guests.filter((one): one is Guest => one?.vm.alive === true);
   }
@@ -146,10 +151,6 @@ export class FuzzMachine {
     return this.#guests.find((one) => one?.serial === serial);
   }
 
-  /**
-   * The guest of a slot, created when there is none that lives; undefined when that fails. It is not
-   * tried `again` before some VM has died.
-   */
   guest(slot: number, again = false): Guest | undefined {
     const known = this.#guests[slot];
     if (known?.vm.alive === true) return known;
@@ -173,12 +174,63 @@ export class FuzzMachine {
     return guest;
   }
 
-  /** Ends the VM of a slot, at once or, inside a call of its own, when that returns. */
+  create(slot: number, refuse: boolean): void {
+    this.refuseCreation = refuse;
+    this.guest(slot, true);
+    this.refuseCreation = false;
+  }
+
   destroy(slot: number): void {
     const guest = this.#guests[slot];
     if (guest?.vm.alive !== true) return;
     this.deaths += 1;
     this.guarded(() => guest.vm.destroy());
+    if (!guest.vm.alive) this.inspector.died(guest);
+  }
+
+  get onRace(): ((race: Race, frame: number, by: string) => void) | undefined {
+    return this.watch.onRace;
+  }
+
+  set onRace(act: ((race: Race, frame: number, by: string) => void) | undefined) {
+    this.watch.onRace = act;
+  }
+
+  get caller(): Guest | undefined {
+    return this.watch.entries.at(-1)?.guest;
+  }
+
+  beginStep({ script = NOTHING, interrupts = NOTHING, races = NOTHING, fails }: Around): void {
+    this.world.begin({ script, interrupts });
+    this.watch.beginStep(races);
+    this.failAllocation = fails ?? -1;
+  }
+
+  endStep(): void {
+    this.failAllocation = -1;
+    this.refuseCreation = false;
+    this.inspector.afterStep();
+  }
+
+  end(): void {
+    this.inspector.atEnd();
+  }
+
+  /** With everything that is checked around it. */
+  trap(guest: Guest, trap: Trap, before: Registers): void {
+    const { registers } = trap;
+    this.smcs += 1;
+    this.coverage.abi("smc", before.get(0));
+    this.observer?.guest(guest, "enter", registers);
+    const message = guest.messageOf(before);
+    if (message !== undefined) this.coverage.abi("message", message.cmd);
+    const entry = this.watch.enter(guest);
+    const result = this.guarded(() => guest.vm.trap(trap));
+    this.watch.leave();
+    this.observer?.guest(guest, "leave", registers);
+    this.coverage.abi("return", registers.get(0));
+    this.inspector.afterSmc(entry, before, registers, result === "advance" || result === "stay");
+    if (!guest.vm.alive) this.inspector.died(guest);
   }
 
   /** Runs code under test; what it throws is a violation. */
@@ -250,6 +302,8 @@ export class FuzzMachine {
   }
 }
 
+type Around = Step["with"];
+const NOTHING: readonly never[] = [];
 const ZERO = Buffer.alloc(PAGE_SIZE);
 export const isZero = (page: Uint8Array): boolean => ZERO.equals(page);
 

@@ -1,4 +1,5 @@
 import { buildTaImage, PSEUDO_TAS, USER_TAS } from "../../secure-world/index.ts";
+import type { TaShelf } from "./program-machine.ts";
 
 /** The modelled TAs with images of a page or two, so that loading them costs little. */
 export const FUZZ_TAS = USER_TAS.map((ta, index) => ({
@@ -23,7 +24,14 @@ export function uuidOf(name: string): string {
 let images: ReadonlyMap<string, Uint8Array> | undefined;
 
 /** The image of a TA, as a supplicant would find it. */
-export function imageOf(uuid: string): Uint8Array | undefined {
+function imageOf(uuid: string): Uint8Array | undefined {
   images ??= new Map(FUZZ_TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
   return images.get(uuid);
 }
+
+/** The modelled TAs; programs invoke whatever they like. */
+export const MODELLED_TAS: TaShelf = {
+  uuidOf,
+  imageOf,
+  invocation: (_uuid, func, params) => ({ func, params }),
+};
