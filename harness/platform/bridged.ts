@@ -41,6 +41,8 @@ export class BridgedPlatform implements ScenarioPlatform {
   readonly tas: ReadonlyMap<string, Uint8Array>;
   onPort: ScenarioPlatform["onPort"];
   readonly port: PlatformPort;
+  /** The machine's RAM that is the model's. */
+  readonly ram: FreeRam;
   readonly #driverRam: Window;
 
   constructor(options: BridgedOptions) {
@@ -48,6 +50,7 @@ export class BridgedPlatform implements ScenarioPlatform {
     this.rules = options.rules ?? "strict";
     this.seed = options.seed;
     this.tas = options.tas;
+    this.ram = options.ram;
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     this.#driverRam = { base, size: 16 * MIB };

@@ -7,6 +7,8 @@ import {
   rpcMemref,
   rpcNull,
   rpcOctets,
+  type RpcParam,
+  type RpcPayload,
   rpcWord,
 } from "./rpc.ts";
 import type { Session } from "./session.ts";
@@ -81,13 +83,25 @@ function* load(thread: Thread, uuid: string): SecureTask<Loaded> {
   const size = rpcWord(query, 1);
   const payload = yield* allocatePayload(thread, size);
   if (payload === undefined) return failed(TEEC.TEEC_ERROR_OUT_OF_MEMORY);
+  const loaded = yield* loadInto(thread, payload, uuid, name);
+  // The image is read piece by piece as it is loaded, so its memory is given back last.
+  yield* freePayload(thread, payload);
+  return loaded;
+}
+
+function* loadInto(
+  thread: Thread,
+  payload: RpcPayload,
+  uuid: string,
+  name: RpcParam,
+): SecureTask<Loaded> {
+  const { tas } = thread.partition.storage;
+  const size = payload.asked;
   const target = rpcMemref("out", payload, size);
   const second = yield* rpcCommand(thread, RPC_CMD.LOAD_TA, [name, target]);
+  if (second !== TEEC.TEEC_SUCCESS) return failed(second);
   // Copied before it is looked at: the normal world could change it between check and use.
-  const bytes = second === TEEC.TEEC_SUCCESS ? payload.pages.read(0, size) : undefined;
-  yield* freePayload(thread, payload);
-  if (bytes === undefined) return failed(second);
-  const image = verifyTaImage(bytes);
+  const image = verifyTaImage(payload.pages.read(0, size));
   if (image === undefined || image.uuid !== uuid) return failed(TEEC.TEEC_ERROR_SECURITY);
   const version = yield* codeOf(tas.checkVersion(thread, uuid, image.version));
   return version === TEEC.TEEC_SUCCESS ? { result: 0, image } : failed(version);

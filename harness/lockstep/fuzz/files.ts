@@ -1,6 +1,6 @@
 import { FS_OP, TEEC } from "../../optee-abi/index.ts";
 
-const MAX_FILE = 8192;
+const MAX_FILE = 65_536;
 
 /** What an FS request says, with its data where it has some. */
 export interface FileRequest {

@@ -133,8 +133,13 @@ export class Guest {
 
   /** The request of an RPC command as the guest reads it. */
   request(high: number, low: number): MessageView | undefined {
+    const bytes = this.requestBytes(high, low);
+    return bytes === undefined ? undefined : new MessageView(bytes);
+  }
+
+  requestBytes(high: number, low: number): Uint8Array | undefined {
     const page = this.arguments.get(cookieKey({ high, low }));
-    return page === undefined ? undefined : this.view(page);
+    return page === undefined ? undefined : this.bytes(page);
   }
 
   /** Writes as a vCPU does; nothing where it cannot. */
@@ -170,9 +175,16 @@ export class Guest {
 
   /** The message that a CALL_WITH_ARG names, where it lies in the RAM. */
   messageOf(registers: Registers): MessageView | undefined {
+    const bytes = this.messageBytes(registers);
+    return bytes === undefined ? undefined : new MessageView(bytes);
+  }
+
+  messageBytes(registers: Registers): Uint8Array | undefined {
     if (registers.get(0) !== OPTEE_SMC.CALL_WITH_ARG) return undefined;
     const page = (registers.pair(1) - RAM_BASE) / PAGE_SIZE;
-    return Number.isInteger(page) && page >= 0 && page < RAM_PAGES ? this.view(page) : undefined;
+    const { first, count } = this.machine.morePages;
+    const inside = (page >= 0 && page < RAM_PAGES) || (page >= first && page < first + count);
+    return Number.isInteger(page) && inside ? this.bytes(page) : undefined;
   }
 
   /** Remembers what came back: RPCs that wait, sessions that were opened. */

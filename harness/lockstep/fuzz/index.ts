@@ -6,6 +6,7 @@ export {
   runCampaign,
   shrinkFinding,
 } from "./campaign.ts";
+export { type BothResult, runOnBoth } from "./differential/both.ts";
 export { corpusFiles, corpusFolder, corpusTitle } from "./corpus.ts";
 export { EXCUSES, type Excuse, excusesOf, INVARIANTS, type Invariant } from "./invariants.ts";
 export type { Violation } from "./machine.ts";

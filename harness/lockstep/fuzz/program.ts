@@ -38,13 +38,13 @@ export const ODD_PLACES = [
 const vm = pick(0, 1, 0, 1, 2, 0, 1, 3);
 
 /** A page of the VM's RAM by number, or a place with a name. */
-const place = either([12, nat(OWN_PAGES - 1)], [2, pick(...ODD_PLACES)]);
+export const place = either([12, nat(OWN_PAGES - 1)], [2, pick(...ODD_PLACES)]);
 /** Mostly a page that can be shared. */
 const goodPlace = either([40, nat(OWN_PAGES - 1)], [1, pick(...ODD_PLACES)]);
-const ownPage = nat(OWN_PAGES - 1);
+export const ownPage = nat(OWN_PAGES - 1);
 
 /** Cookies: small numbers, and names of those that matter. */
-const cookie = either(
+export const cookie = either(
   [8, nat(7)],
   // The last that this driver allocated, its RPC argument's, what another VM uses; the mediator's own.
   [4, pick("last", "argument", "other", "own", "zero", "top", "sign")],
@@ -57,7 +57,7 @@ const size = either(
   [1, pick("empty", "one-more", "2^32", "2^44", "2^44+4096", "wrap", "top")],
 );
 
-const word = either(
+export const word = either(
   [6, nat(8)],
   [2, pick(32, 127, 128, 0xff, 0x1000, 0x8000_0000, 0xffff_0000, 0xffff_0005, 0xffff_ffff)],
   [1, nat(0xffff_ffff)],
@@ -78,14 +78,14 @@ export const LIST_TWISTS = [
   "high-bits",
 ] as const;
 
-const value = record({
+export const value = record({
   as: pick("value"),
   attr: pick(ATTR_TYPE.VALUE_INPUT, ATTR_TYPE.VALUE_OUTPUT, ATTR_TYPE.VALUE_INOUT),
   a: word,
   b: word,
   c: word,
 });
-const pages = record({
+export const pages = record({
   as: pick("list"),
   attr: pick(0x20a, 0x20a, 0x209, 0x20b),
   pages: list(goodPlace, 1, 4),
@@ -96,7 +96,7 @@ const pages = record({
   size,
   cookie,
 });
-const registered = record({
+export const registered = record({
   as: pick("rmem"),
   attr: pick(ATTR_TYPE.RMEM_INPUT, ATTR_TYPE.RMEM_OUTPUT, ATTR_TYPE.RMEM_INOUT),
   offset: either([4, pick(0)], [2, nat(8192)], [1, pick(0xffff_ffff)]),
@@ -114,9 +114,9 @@ const raw = record({
   size,
   cookie,
 });
-const param = either([4, value], [5, pages], [3, registered], [2, raw]);
+export const param = either([4, value], [5, pages], [3, registered], [2, raw]);
 
-const message = record({
+export const message = record({
   cmd: either([8, nat(MSG_CMD.UNREGISTER_SHM)], [2, nat(12)], [1, nat(0xffff_ffff)]),
   func: nat(40),
   session: nat(6),
@@ -158,7 +158,7 @@ export const LIES = [
   "wide",
 ] as const;
 
-const answer = record({
+export const answer = record({
   do: pick("answer"),
   vm,
   pick: nat(3),
@@ -170,14 +170,14 @@ const answer = record({
   serve: either([5, nat(12)], [1, pick(40)]),
 });
 
-const FIDS = Object.values(OPTEE_SMC);
-const registerWord = either(
+export const FIDS = Object.values(OPTEE_SMC);
+export const registerWord = either(
   [4, nat(8)],
   [2, pick("page", "thread", "argument", "cookie", "pc", "foreign")],
   [2, hex()],
 );
 
-const serve = either([1, pick(0, 1)], [3, nat(24)], [2, pick(40)]);
+export const serve = either([1, pick(0, 1)], [3, nat(24)], [2, pick(40)]);
 
 const SIMPLE = [
   [
@@ -263,7 +263,7 @@ const race = record({
 const LIE_NAMES = LIES.slice(1);
 
 /** What goes with any step. */
-const circumstances = record({
+export const circumstances = record({
   /** Of the RPCs that the step answers the first, from the given turn on, that the lie fits. */
   lie: rarely(
     4,
