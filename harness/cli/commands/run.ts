@@ -40,6 +40,10 @@ export const build: CommandBuilder = (context) => {
         "put the emulated platform under stress; memory: balloon, donate and migrate pages of VMs",
       ).choices(STRESS),
     )
+    .option(
+      "--trace",
+      "record what scenarios exchange with the secure world; always done when scenarios run on a board",
+    )
     .option("--baseline <bundle>", "compare with an earlier bundle; worse than it fails the run")
     .option("--out <dir>", "folder of the bundle (default: lockstep-out/TIME, or LOCKSTEP_OUT)")
     .option("--retries <n>", "boot a board again after an infrastructure error", whole, 0)

@@ -17,11 +17,6 @@ const SHARED_MEMORY = "/dev/shm";
 /** The console of the secure world. */
 const SECURE = "secure";
 
-/** Whether scenarios can run on a board: their conduits end at its secure world, through its RAM. */
-export function isBridged({ conduits, bridge, platform }: BoardConfig): boolean {
-  return platform === "qemu" && conduits.length > 0 && bridge?.ramBase !== undefined;
-}
-
 /**
  * Runs the scenarios of `suites` on a board that stands at its boot loader, with the model of the
  * normal world and the mediator in front of its real secure world.
@@ -67,6 +62,7 @@ export async function runBridged(
         clausesOf: async (reference) => (await loadScenario(reference)).clauses,
         progress: context.progress,
         abort,
+        ...session.tracing(),
       });
       stage.done(`${cases} cases`);
     } catch (error) {

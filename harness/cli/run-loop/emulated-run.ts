@@ -52,6 +52,7 @@ export async function runEmulated(config: BoardConfig, session: RunSession): Pro
       clausesOf: async (reference) => (await loadScenario(reference)).clauses,
       progress: session.context.progress,
       abort: session.abort,
+      ...session.tracing(),
     });
     stage.done(`${cases} cases`);
   } catch (error) {

@@ -29,6 +29,7 @@ export interface RunFlags {
   readonly conduit?: readonly Conduit["kind"][];
   readonly rules?: readonly RuleSetName[];
   readonly stress?: StressKind;
+  readonly trace?: boolean;
   readonly baseline?: string;
   readonly out?: string;
   readonly retries: number;
@@ -40,7 +41,16 @@ export interface RunFlags {
 const DEFAULT_SEED = 1;
 
 /** Options that say how or on what to run: a listing that took no notice of them would mislead. */
-const OF_A_RUN = ["board", "target", "conduit", "rules", "stress", "baseline", "out"] as const;
+const OF_A_RUN = [
+  "board",
+  "target",
+  "conduit",
+  "rules",
+  "stress",
+  "trace",
+  "baseline",
+  "out",
+] as const;
 
 function refuseWithListing(flags: RunFlags): void {
   const given = OF_A_RUN.filter((name) => flags[name] !== undefined).map((name) => `--${name}`);
@@ -69,6 +79,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
       filters: flags.filter ?? [],
       retries: flags.retries,
       stress: flags.stress,
+      trace: flags.trace === true,
       narrowing: {
         ...(flags.conduit === undefined ? {} : { conduits: flags.conduit }),
         ...(flags.rules === undefined ? {} : { rules: flags.rules }),

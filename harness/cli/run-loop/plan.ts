@@ -4,6 +4,7 @@ import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index
 import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
 import { loadOwnTarget, type Narrowing, type OwnTarget } from "../../platform/index.ts";
 import type { CaseFilter, StressKind } from "../../run/index.ts";
+import { isBridged } from "./bridged.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
 /** The platform that always runs: the column that every board is held against. */
@@ -19,6 +20,8 @@ export interface RunOptions {
   readonly retries: number;
   readonly narrowing: Narrowing;
   readonly stress?: StressKind | undefined;
+  /** Traces every scenario, also without a board to compare it with. */
+  readonly trace?: boolean;
 }
 
 export interface RunPlan {
@@ -33,6 +36,8 @@ export interface RunPlan {
   /** What the emulated platform is put under. */
   readonly stress?: StressKind;
   readonly retries: number;
+  /** Whether what scenarios exchange with the secure world is recorded. */
+  readonly trace: boolean;
 }
 
 /** Checks everything that can be checked before anything is created. Throws UsageError, BoardFileError. */
@@ -49,6 +54,7 @@ export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Prom
     narrowing: options.narrowing,
     ...(options.stress === undefined ? {} : { stress: options.stress }),
     retries: options.retries,
+    trace: options.trace === true || boards.some(isBridged),
   };
 }
 

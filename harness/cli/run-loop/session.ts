@@ -7,10 +7,17 @@ import {
   UsageError,
 } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
-import { type BundleWriter, exitCodeFor, type FactsSheet, type RunInfo } from "../../run/index.ts";
+import {
+  type BundleWriter,
+  exitCodeFor,
+  type FactsSheet,
+  type RunInfo,
+  type Trace,
+} from "../../run/index.ts";
 import { NOT_SELECTED } from "../../platform/index.ts";
 import type { CliContext } from "../context.ts";
 import { EMULATED, type RunPlan } from "./plan.ts";
+import type { Tracing } from "./tracing.ts";
 
 /** Runs the plan's suites on one board and records everything in the bundle. */
 export type BoardRunner = (config: BoardConfig, session: RunSession) => Promise<void>;
@@ -49,6 +56,14 @@ export class RunSession {
 
   get interrupted(): string | undefined {
     return this.#interrupted;
+  }
+
+  /** What `runSuites` is told about traces; nothing where none are wanted. */
+  tracing(judge?: Tracing["judge"]): { readonly tracing?: Tracing } {
+    if (!this.plan.trace) return {};
+    const { seed, writer } = this;
+    const add = (trace: Trace): void => writer.trace(trace);
+    return { tracing: { seed, add, ...(judge === undefined ? {} : { judge }) } };
   }
 
   /** The code that the run would exit with now. */

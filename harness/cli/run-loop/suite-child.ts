@@ -17,6 +17,7 @@ import {
   type Target,
   type XtestOutcome,
 } from "../../platform/index.ts";
+import { CaseTraces, type Tracing } from "./tracing.ts";
 import {
   type CaseResult,
   type FromSuite,
@@ -45,6 +46,8 @@ export interface SuiteChildOptions {
   readonly clausesOf: (reference: string) => Promise<readonly string[]>;
   readonly progress: Progress;
   readonly abort: AbortSignal;
+  /** Traces every scenario. */
+  readonly tracing?: Tracing;
 }
 
 /**
@@ -66,8 +69,12 @@ class SuiteChild {
   #tail = "";
   #send: (message: ToSuite) => void = () => {};
 
+  readonly #traces: CaseTraces | undefined;
+
   constructor(options: SuiteChildOptions) {
     this.#o = options;
+    const { tracing, setup } = options;
+    this.#traces = tracing && new CaseTraces(setup.board.name, tracing);
   }
 
   async run(): Promise<number> {
@@ -107,6 +114,7 @@ class SuiteChild {
     };
     child.on("message", (message: unknown) => this.#onMessage(message as FromSuite));
     const result = await child;
+    await this.#recorded;
     if (abort.aborted) throw new InterruptedError(`the suites on ${setup.board.name} were stopped`);
     if (result.failed && this.#notPassed === 0) {
       throw new InternalError(`Jest could not run the suites on ${setup.board.name}`, {
@@ -172,9 +180,13 @@ class SuiteChild {
   }: Extract<FromSuite, { kind: "run" }>): Promise<unknown> {
     const known = this.#clauses.get(caseId) ?? new Set<string>();
     this.#clauses.set(caseId, known);
-    for (const clause of await this.#o.clausesOf(reference)) known.add(clause);
+    const run = this.#traces?.begin(caseId);
+    const clauses = await this.#o.clausesOf(reference);
+    for (const clause of clauses) known.add(clause);
+    const record = run?.({ reference, clauses });
     try {
-      return await this.#o.target.run(reference, args as Data, on as Combination | undefined);
+      const combination = on as Combination | undefined;
+      return await this.#o.target.run(reference, args as Data, combination, record);
     } catch (error) {
       if (error instanceof LockstepError) this.#blame.set(caseId, error);
       throw error;
@@ -221,16 +233,30 @@ class SuiteChild {
     if (end.status === "fail" || end.status === "error") this.#notPassed += 1;
     if (this.#isXtest(end.caseId) && this.#o.targetRecordsXtest) return;
     this.#count(end.title);
-    const result = this.#resultOf(end);
-    sink.event({
-      type: "case-end",
-      target: setup.board.name,
-      id: end.caseId,
-      status: result.status,
-      offsets: offsets(),
-    });
-    sink.result(result);
+    const found = this.#resultOf(end);
+    const at = offsets();
+    const keep = (result: CaseResult): void => {
+      sink.event({
+        type: "case-end",
+        target: setup.board.name,
+        id: end.caseId,
+        status: result.status,
+        offsets: at,
+      });
+      sink.result(result);
+    };
+    const judged = this.#traces?.end(found);
+    if (judged === undefined) keep(found);
+    // Whatever waits is waited for at the end, and none is recorded before the one that ended before it.
+    else {
+      this.#recorded = Promise.all([judged, this.#recorded]).then(([result]) => keep(result));
+      // It is looked at when Jest has ended; until then a rejection is not unhandled.
+      this.#recorded.catch(() => {});
+    }
   }
+
+  /** Settles when every case that has ended is recorded. */
+  #recorded: Promise<unknown> = Promise.resolve();
 
   /** What Jest made of a case must be what the target said of it. */
   #checkVerdict(end: SuiteCaseEnd): void {

@@ -5,10 +5,12 @@ export const RUN_JSON = "run.json";
 export const EVENTS = "events.jsonl";
 export const RESULTS = "results.json";
 export const CLAUSES = "clauses.json";
+export const TRACES = "traces";
+export const TRACE_INDEX = "traces.json";
 
 /** Everything that lockstep writes into a bundle, so that an old bundle can be told and replaced. */
 export const BUNDLE_ENTRY =
-  /^(?:run\.json|events\.jsonl|results\.json|clauses\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|trace-[\w.-]+\.jsonl|\.[\w.-]+\.tmp)$/;
+  /^(?:run\.json|events\.jsonl|results\.json|clauses\.json|traces|traces\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|\.[\w.-]+\.tmp)$/;
 
 /**
  * File of a console stream: `console-<name>.raw`, and `console-<board>-<name>.raw` in a run of
@@ -17,6 +19,22 @@ export const BUNDLE_ENTRY =
 export function consoleFile(name: string, board?: string): string {
   const parts = board === undefined ? [name] : [board, name];
   return `console-${parts.map((part) => part.replaceAll(/[^\w.-]/g, "_")).join("-")}.raw`;
+}
+
+/** Longest name of a trace file before its ending. */
+const MAX_NAME = 200;
+
+/** A plain name that cannot leave its folder. */
+function plainName(text: string): string {
+  return text
+    .replaceAll(/[^\w.-]/g, "_")
+    .replace(/^\./, "_")
+    .slice(0, MAX_NAME);
+}
+
+/** File of the traces of a case on a target, as parts of its path within the bundle. */
+export function traceFile(target: string, caseId: string): readonly [string, string, string] {
+  return [TRACES, plainName(target), `${plainName(caseId)}.jsonl`];
 }
 
 /** Compares by UTF-16 code units: the same everywhere, whatever the locale. */

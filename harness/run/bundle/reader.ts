@@ -1,7 +1,6 @@
 import { type FileHandle, open as openFile } from "node:fs/promises";
-import { lstatSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { UsageError, messageOf } from "../../base/index.ts";
+import { UsageError } from "../../base/index.ts";
 import type {
   CaseResult,
   ClauseCatalogue,
@@ -10,10 +9,12 @@ import type {
   RunInfo,
   StreamInfo,
 } from "../model.ts";
-import { type Check, ShapeError } from "./check.ts";
+import type { Trace } from "../trace.ts";
 import { readLines } from "./json-lines.ts";
 import { CLAUSES, EVENTS, RESULTS, RUN_JSON, sortedResults } from "./layout.ts";
+import { exists, parse, readJson, requirePlainFile } from "./outside.ts";
 import { caseResult, clauseCatalogue, results, runEvent, runInfo } from "./shapes.ts";
+import { readTraceIndex, readTraces, type TraceIndex } from "./trace-reader.ts";
 
 /** Bytes of a raw stream, with the place they were really taken from. */
 export interface Slice {
@@ -99,6 +100,20 @@ export class BundleReader {
       if (event.type === "run-start" && event.id !== this.info.id) return;
       yield event;
     }
+  }
+
+  /**
+   * The traces of a case on a target, by the number of the run; empty where none was recorded. A last
+   * line without an end is left out: the writer died in it. Throws UsageError with file and line for
+   * anything else that is wrong.
+   */
+  async traces(target: string, caseId: string): Promise<Trace[]> {
+    return await readTraces(this.dir, target, caseId);
+  }
+
+  /** The trace files of the run; undefined where nothing was traced or the run did not end. */
+  get traceIndex(): TraceIndex | undefined {
+    return readTraceIndex(this.dir);
   }
 
   /** Size of a stream in bytes; 0 when its file was never written. */
@@ -188,61 +203,4 @@ async function recoverResults(reader: BundleReader): Promise<Results> {
 
 function keyOf(of: { target: string; id: string }): string {
   return JSON.stringify([of.target, of.id]);
-}
-
-function exists(file: string): boolean {
-  return lstatSync(file, { throwIfNoEntry: false }) !== undefined;
-}
-
-/** Refuses links, devices and pipes: a bundle from elsewhere could make us read or hang on anything. */
-function requirePlainFile(file: string): { readonly size: number } {
-  const stat = lstatSync(file);
-  if (!stat.isFile()) throw new UsageError("is not a plain file", { where: file });
-  return stat;
-}
-
-function readJson<T>(file: string, max: number, check: Check<T>): T {
-  const { size } = requirePlainFile(file);
-  if (size > max) {
-    throw new UsageError(`is larger than ${max / 1024 / 1024} MiB`, { where: file });
-  }
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`cannot be read: ${messageOf(error)}`, { where: file, cause: error });
-  }
-  return parse(text, file, check);
-}
-
-function parse<T>(text: string, where: string, check: Check<T>): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new UsageError(`is damaged: ${messageOf(error)}`, {
-      where,
-      next: "The bundle was changed after it was written, or copied only in part; take it from its origin again",
-      cause: error,
-    });
-  }
-  const format = (value as { format?: unknown } | null)?.format;
-  if (typeof format === "number" && format > 1) {
-    throw new UsageError(`was written in bundle format ${format}, by a newer lockstep`, {
-      where,
-      expected: "format 1",
-      next: "Read it with that version or a later one",
-    });
-  }
-  try {
-    return check(value, "");
-  } catch (error) {
-    if (!(error instanceof ShapeError)) throw error;
-    throw new UsageError(`is not what lockstep writes at ${error.at || "its top"}`, {
-      where,
-      expected: error.expected,
-      seen: error.seen,
-      cause: error,
-    });
-  }
 }

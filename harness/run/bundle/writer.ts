@@ -23,6 +23,7 @@ import type {
   RunTotals,
 } from "../model.ts";
 import type { RunSink } from "../sink.ts";
+import type { Trace } from "../trace.ts";
 import { AppendFile, writeError, writeFileAtomic } from "./disk.ts";
 import { makeBundleFolder, refuseForeignFolder, removeOldBundle } from "./folder.ts";
 import {
@@ -30,12 +31,15 @@ import {
   EVENTS,
   RESULTS,
   RUN_JSON,
+  TRACE_INDEX,
   compareText,
   resultsText,
   sortedResults,
 } from "./layout.ts";
 import { BundleReader } from "./reader.ts";
 import { StreamSet } from "./streams.ts";
+import { readTraces } from "./trace-reader.ts";
+import { TraceWriter } from "./trace-writer.ts";
 
 /** What is known of a run when it begins. */
 export interface RunStart extends Pick<RunInfo, "id" | "lockstep" | "node" | "command" | "seed"> {
@@ -85,6 +89,7 @@ export class BundleWriter implements RunSink {
   readonly #began: number;
   readonly #events: AppendFile;
   readonly #streams: StreamSet;
+  readonly #traces: TraceWriter;
   readonly #lineMaskers = new Map<string, TextMasker>();
   readonly #results = new Map<string, CaseResult>();
   #info: RunInfo;
@@ -120,6 +125,7 @@ export class BundleWriter implements RunSink {
       redactions: [],
     };
     this.#streams = new StreamSet(dir, this.#known, start.boards ?? []);
+    this.#traces = new TraceWriter(dir, this.#known);
     this.#writeInfo(this.#info);
     removeOldBundle(dir);
     this.#events = new AppendFile(path.join(dir, EVENTS));
@@ -191,6 +197,17 @@ export class BundleWriter implements RunSink {
     this.#append({ type: "result", result: masked });
   }
 
+  /** Appends what one run of a scenario exchanged to the traces of its case. */
+  trace(trace: Trace): void {
+    this.#open();
+    this.#guard(() => this.#traces.add(trace));
+  }
+
+  /** The traces of a case on a target so far, by the number of the run; as `BundleReader.traces`. */
+  async traces(target: string, caseId: string): Promise<Trace[]> {
+    return await readTraces(this.dir, target, caseId);
+  }
+
   totals(totals: RunTotals): void {
     this.event({ type: "totals", totals });
   }
@@ -236,13 +253,18 @@ export class BundleWriter implements RunSink {
       this.event({ type: "run-end", exitCode: outcome.exitCode });
       await this.flush();
       const text = resultsText(this.results);
+      const { index } = this.#traces;
+      const traces = index === undefined ? undefined : `${JSON.stringify(index, undefined, 1)}\n`;
       const info: RunInfo = {
         ...this.#currentInfo(),
         state: outcome.incomplete === undefined ? "complete" : "incomplete",
         exitCode: outcome.exitCode,
         finishedAt: new Date(this.#clock.wallMs()).toISOString(),
-        files: this.#digests(text),
+        files: this.#digests({ [RESULTS]: text, [TRACE_INDEX]: traces }),
       };
+      if (traces !== undefined) {
+        this.#guard(() => writeFileAtomic(path.join(this.dir, TRACE_INDEX), traces));
+      }
       this.#guard(() => writeFileAtomic(path.join(this.dir, RESULTS), text));
       if (this.#failure !== undefined) throw this.#failure;
       await this.#render(info, outcome.render);
@@ -283,15 +305,15 @@ export class BundleWriter implements RunSink {
     return { ...this.#info, streams: this.#streams.infos, redactions: this.#streams.redactions };
   }
 
-  #digests(results: string): Record<string, FileDigest> {
+  #digests(texts: Readonly<Record<string, string | undefined>>): Record<string, FileDigest> {
     const files: [string, FileDigest][] = [
-      ...(this.#catalogue === undefined
-        ? []
-        : [[CLAUSES, this.#catalogue] as [string, FileDigest]]),
       [EVENTS, this.#events.digest()],
-      [RESULTS, digestOf(results)],
       ...this.#streams.digests(),
     ];
+    if (this.#catalogue !== undefined) files.push([CLAUSES, this.#catalogue]);
+    for (const [name, text] of Object.entries(texts)) {
+      if (text !== undefined) files.push([name, digestOf(text)]);
+    }
     return Object.fromEntries(files.toSorted(([a], [b]) => compareText(a, b)));
   }
 

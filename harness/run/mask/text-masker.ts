@@ -1,4 +1,4 @@
-import type { KnownSecrets } from "./known-secrets.ts";
+import { type KnownSecrets, WINDOW_BYTES } from "./known-secrets.ts";
 import { LineScanner, type Span } from "./line-scanner.ts";
 
 /** The same masking as `StreamMasker`, for text that arrives line by line or as a whole. */
@@ -70,7 +70,19 @@ export function maskValue<T>(known: KnownSecrets, value: T): T {
   ) as T;
 }
 
-function overwrite(text: string, spans: readonly Span[]): string {
+/** Bytes in hexadecimal, with every run of them that is part of a known key overwritten. */
+export function maskBytes(known: KnownSecrets, hex: string): string {
+  const spans: Stretch[] = [];
+  for (let from = 0; from + WINDOW_BYTES * 2 <= hex.length; from += 2) {
+    const to = from + WINDOW_BYTES * 2;
+    if (known.windows.has(hex.slice(from, to))) spans.push({ from, to });
+  }
+  return overwrite(hex, spans);
+}
+
+type Stretch = Pick<Span, "from" | "to">;
+
+function overwrite(text: string, spans: readonly Stretch[]): string {
   let out = text;
   for (const { from, to } of spans) {
     out = out.slice(0, from) + "*".repeat(to - from) + out.slice(to);
