@@ -137,8 +137,8 @@ export class Board implements LiveBoard {
     };
   }
 
-  async type(bytes: Uint8Array): Promise<void> {
-    await this.#parts.primary.type(bytes);
+  async type(bytes: Uint8Array, options?: { readonly unpaced?: boolean }): Promise<void> {
+    await this.#parts.primary.type(bytes, options);
   }
 
   async close(): Promise<void> {

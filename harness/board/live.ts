@@ -52,8 +52,8 @@ export interface LiveBoard {
   onIncident(listener: (incident: Incident) => void): () => void;
   /** Every console byte as it arrives, for the live console. */
   onRaw(listener: (stream: string, bytes: Uint8Array) => void): () => void;
-  /** Types bytes on the primary console as they are. */
-  type(bytes: Uint8Array): Promise<void>;
+  /** Types bytes on the primary console as they are, `unpaced` without the board's character delay. */
+  type(bytes: Uint8Array, options?: { readonly unpaced?: boolean }): Promise<void>;
   /** Ends everything; powers off as `on_exit` says (QEMU always). Safe to call twice. */
   close(): Promise<void>;
 }

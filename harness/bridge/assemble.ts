@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import path from "node:path";
 import {
@@ -11,7 +11,7 @@ import {
 } from "../base/index.ts";
 
 /** Programs of ours that run on a board, in boards/bridge/. */
-export type BridgeProgram = "console" | "dom0" | "mailbox";
+export type BridgeProgram = "agent" | "console" | "dom0" | "mailbox";
 
 const TOOL_PREFIX = "aarch64-linux-gnu-";
 
@@ -23,9 +23,9 @@ export async function assemble(
   program: BridgeProgram,
   env: NodeJS.ProcessEnv,
 ): Promise<Uint8Array> {
-  const source = path.join(packageRoot, "boards", "bridge", `${program}.s`);
-  const text = await readFile(source);
-  const hash = createHash("sha256").update(text).digest("hex").slice(0, 16);
+  const sources = path.join(packageRoot, "boards", "bridge");
+  const source = path.join(sources, `${program}.s`);
+  const hash = await hashOf(sources, program);
   const folder = path.join(cacheDir(env), "bridge");
   const kept = path.join(folder, `${program}-${hash}.bin`);
   try {
@@ -38,7 +38,7 @@ export async function assemble(
   try {
     const object = path.join(scratch, "program.o");
     const binary = path.join(scratch, "program.bin");
-    await tool("as", ["-o", object, source], env);
+    await tool("as", ["-I", sources, "-o", object, source], env);
     await tool("objcopy", ["-O", "binary", "-j", ".text", object, binary], env);
     const code = await readFile(binary);
     await writeFile(path.join(scratch, "done"), code);
@@ -47,6 +47,17 @@ export async function assemble(
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+/** Of a program's source and of everything that a program may include. */
+async function hashOf(folder: string, program: BridgeProgram): Promise<string> {
+  const included = (await readdir(folder)).filter((name) => name.endsWith(".inc")).toSorted();
+  const hash = createHash("sha256");
+  for (const name of [`${program}.s`, ...included]) {
+    const text = await readFile(path.join(folder, name));
+    hash.update(`${name} ${text.length}\n`).update(text);
+  }
+  return hash.digest("hex").slice(0, 16);
 }
 
 async function tool(name: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {

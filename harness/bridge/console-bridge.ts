@@ -148,7 +148,7 @@ export class ConsoleBridge implements WireMachine {
       const rows = new WordRows(this.#page, code.length / WORD);
       return Buffer.from(bytesOf(await this.#complete(rows, deadline))).equals(code);
     });
-    await this.#makeFetchable(deadline);
+    await this.makeFetchable(deadline);
     const own = await this.#checksum([{ at: this.#page, length: code.length }], deadline);
     if (own !== crc32(code)) throw unreliable("the bridge's program is not what was loaded");
   }
@@ -188,12 +188,12 @@ export class ConsoleBridge implements WireMachine {
   }
 
   /**
-   * The data cache may hold the program where instruction fetches do not look (Arm DDI 0487, B2.7.4).
+   * What was written may be run. The data cache may hold a program where instruction fetches do not look (Arm DDI 0487, B2.7.4).
    * `dcache flush` and `icache flush` where U-Boot has them; else so much other memory is written that
    * every line of the program has been evicted. It has never been fetched since the board's reset, so
    * no stale instruction can stand in the instruction cache.
    */
-  async #makeFetchable(deadline: Deadline): Promise<void> {
+  async makeFetchable(deadline: Deadline): Promise<void> {
     const said = await this.#prompt.run("dcache flush;icache flush", deadline);
     // Both say nothing when they worked.
     if (said.every((line) => line.trim() === "")) return;

@@ -1,3 +1,6 @@
+export type { AgentOperation, AgentResult } from "./agent-batch.ts";
+export { AgentBridge, type AgentBridgeOptions, type AgentInfo } from "./agent-bridge.ts";
+export type { AgentDevices } from "./agent-page.ts";
 export { assemble, type BridgeProgram } from "./assemble.ts";
 export { createBridgedPort, type SynchronousMachine } from "./bridged-port.ts";
 export { ConsoleBridge, type ConsoleBridgeOptions } from "./console-bridge.ts";

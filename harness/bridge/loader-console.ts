@@ -2,7 +2,8 @@ import type { LiveBoard } from "../board/index.ts";
 
 /** A boot loader's console as the bridge uses it: bytes in, bytes out, and when the board is lost. */
 export interface LoaderConsole {
-  type(bytes: Uint8Array): Promise<void>;
+  /** `unpaced`: without the board's delay between characters, for a reader that keeps up with the line. */
+  type(bytes: Uint8Array, options?: { readonly unpaced?: boolean }): Promise<void>;
   /** Calls `listener` with what the board sends until the returned function is called. */
   onBytes(listener: (bytes: Uint8Array) => void): () => void;
   /** Calls `listener` when the board crashes, resets or goes away, until the returned function is called. */
@@ -13,7 +14,7 @@ export interface LoaderConsole {
 export function loaderConsoleOf(board: LiveBoard): LoaderConsole {
   const primary = board.config.consoles.find((console) => console.primary)?.name;
   return {
-    type: async (bytes) => await board.type(bytes),
+    type: async (bytes, options) => await board.type(bytes, options),
     onBytes: (listener) =>
       board.onRaw((stream, bytes) => {
         if (stream === primary) listener(bytes);

@@ -99,9 +99,9 @@ export class LoaderPrompt {
 
   /**
    * Runs a command that does not come back to the prompt, until it has printed a line that matches
-   * `started`. Throws as `run`. Not repeated once it was sent: it may have begun.
+   * `started`, where that is given. Throws as `run`. Not repeated once it was sent: it may have begun.
    */
-  async leave(command: string, started: RegExp, deadline: Deadline): Promise<void> {
+  async leave(command: string, started: RegExp | undefined, deadline: Deadline): Promise<void> {
     for (let attempt = 0; attempt < this.#attempts; attempt += 1) {
       try {
         if (!this.#clean) await this.#clear(deadline);
@@ -113,12 +113,13 @@ export class LoaderPrompt {
       }
       this.#received = "";
       await this.#send(ENTER, deadline);
+      if (started === undefined) return;
       const there = (): boolean => started.test(this.#received);
       if (await this.#until(there, deadline, this.#silenceMs)) return;
       break;
     }
     throw new TargetCrashError(`\`${command}\` did not start`, {
-      expected: started.source,
+      expected: started?.source ?? "an echo",
       seen: this.#received.slice(-200),
       next: "Power-cycle the board to go on.",
     });

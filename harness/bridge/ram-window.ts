@@ -41,6 +41,11 @@ export class RamWindow {
     return at as Pa;
   }
 
+  /** What has not been taken. */
+  get rest(): FreeRam {
+    return { base: this.#next, size: this.#end - this.#next };
+  }
+
   /** Throws RangeError unless [at, at + length) lies within the free RAM. */
   check(at: number, length: number): void {
     if (at >= this.#base && length >= 0 && at + length <= this.#end) return;

@@ -150,9 +150,12 @@ export class Console {
     return partial === "" ? lines : [...lines, partial].slice(-count);
   }
 
-  /** Types `bytes` with the board's character delay, after whatever is being typed. */
-  async type(bytes: Uint8Array): Promise<void> {
-    const turn = this.#typing.then(() => this.#write(bytes));
+  /**
+   * Types `bytes` after whatever is being typed, with the board's character delay unless they are
+   * `unpaced`, for a reader that keeps up with the line.
+   */
+  async type(bytes: Uint8Array, options: { readonly unpaced?: boolean } = {}): Promise<void> {
+    const turn = this.#typing.then(() => this.#write(bytes, options.unpaced === true));
     this.#typing = turn.catch(() => {});
     await turn;
   }
@@ -209,10 +212,10 @@ export class Console {
     });
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
+  async #write(bytes: Uint8Array, unpaced: boolean): Promise<void> {
     const port = this.#port;
     if (port === undefined) throw notOpen(this.name);
-    if (this.#characterDelayMs <= 0) {
+    if (unpaced || this.#characterDelayMs <= 0) {
       await port.write(bytes);
       return;
     }

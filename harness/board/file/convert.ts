@@ -212,6 +212,9 @@ function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
     lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
     ...(raw.ram_base === undefined ? {} : { ramBase: raw.ram_base }),
     ...(raw.guest === undefined ? {} : { guest: raw.guest }),
+    ...(raw.uart && { uart: raw.uart }),
+    ...(raw.watchdog && { watchdog: raw.watchdog }),
+    ...(raw.gic && { gic: raw.gic }),
   };
 }
 

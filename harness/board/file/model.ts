@@ -109,6 +109,12 @@ export interface BridgeConfig {
    * world, and follows the rule set of that name.
    */
   readonly guest?: "xen";
+  /** The UART that carries the boot loader's prompt. */
+  readonly uart?: { readonly kind: "pl011" | "imx"; readonly base: number };
+  /** What the boot loader has started and nobody else serves. */
+  readonly watchdog?: { readonly kind: "imx-wdog"; readonly base: number };
+  /** A GICv3. */
+  readonly gic?: { readonly distributor: number; readonly redistributor: number };
 }
 
 export interface BoardConfig {

@@ -76,6 +76,9 @@ export type RawBoard = Optional<{
     line_limit: number;
     ram_base: number;
     guest: "xen";
+    uart: { kind: "pl011" | "imx"; base: number };
+    watchdog: { kind: "imx-wdog"; base: number };
+    gic: { distributor: number; redistributor: number };
   }>;
 }>;
 
