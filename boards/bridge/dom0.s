@@ -6,7 +6,8 @@
 //      0x040  code
 //      0x7e0  a number that the host has put into the file, and behind it the page's own address, which
 //             is there once the program runs: so it is found in the machine's RAM
-//      0x800  request number, operation (1 SMC, 3 load the word at x0), x0 to x7
+//      0x800  request number, operation (1 SMC, 3 load the word at x0, 4 Xen's hypercall
+//             whose number is x7), x0 to x7
 //      0x880  answer number, how it went (0, or ESR_EL1 of the exception), x0 to x7
 // The second page: the exception vectors.
 //
@@ -52,11 +53,16 @@ request:
         ldp     x6, x7, [x19, #64]
         cmp     x23, #3
         b.eq    load
+        cmp     x23, #4
+        b.eq    call
         cmp     x23, #1
         b.ne    done
         smc     #0                      // SMCCC: x0 to x17 may change, the rest is preserved
         b       done
 load:   ldr     x0, [x0]
+        b       done
+call:   mov     x16, x7
+        hvc     #0xea1
 done:   mov     x23, #0
 answer: stp     x0, x1, [x20, #16]
         stp     x2, x3, [x20, #32]

@@ -8,6 +8,7 @@ export { Dom0Program, type MachineRam } from "./dom0.ts";
 export { HostCopy, type RawMemory } from "./host-copy.ts";
 export { type LoaderConsole, loaderConsoleOf } from "./loader-console.ts";
 export { LoaderPrompt, type LoaderPromptOptions } from "./loader-prompt.ts";
+export { MAILBOX_SCRATCH } from "./mailbox-page.ts";
 export { type FreeRam, RamWindow } from "./ram-window.ts";
 export { RemoteMachine } from "./remote-machine.ts";
 export type { RemoteLink } from "./remote-protocol.ts";

@@ -1,3 +1,6 @@
+/** RAM of the program's for arguments in memory: offset in bytes from its start; 256 bytes. */
+export const MAILBOX_SCRATCH = 0x900;
+
 /** The page of boards/bridge/mailbox.s and dom0.s: offsets in bytes from its start, operations. */
 export const MAILBOX = {
   size: 0x1000,
@@ -11,4 +14,6 @@ export const MAILBOX = {
   leave: 2n,
   /** dom0.s: loads the 64-bit word at x0 into x0. */
   load: 3n,
+  /** dom0.s: the hypercall of Xen whose number is x7. */
+  hypercall: 4n,
 } as const;

@@ -67,8 +67,17 @@ export class SharedRamMachine {
    * program met an exception instead.
    */
   smc(registers: Registers): void {
+    this.#call(MAILBOX.smc, registers);
+  }
+
+  /** One hypercall of Xen, where boards/bridge/dom0.s runs: its number is x7. Throws as `smc` does. */
+  hypercall(registers: Registers): void {
+    this.#call(MAILBOX.hypercall, registers);
+  }
+
+  #call(operation: bigint, registers: Registers): void {
     const request = this.#request;
-    request.writeBigUInt64LE(MAILBOX.smc, 0);
+    request.writeBigUInt64LE(operation, 0);
     for (let index = 0; index < 8; index += 1) {
       request.writeBigUInt64LE(registers.get64(index), 8 + index * 8);
     }

@@ -131,6 +131,18 @@ test("MED-106: an RPC with an unknown cookie shows itself to xen's guest and wed
   expect(kit.vm.usage?.calls).toBe(1);
 });
 
+test("MED-106: -1 in 64 bits for xen's repeated call is shown as an RPC, and its thread can be resumed", () => {
+  const kit = new GuestKit({ rules: "xen" });
+  const allOnes: Step = (registers) => registers.setAllOnes(0);
+  kit.port.steps.push(unknown, allOnes);
+  const registers = kit.call(kit.put({ cmd: 1 }));
+  expect(registers.toArray().slice(0, 4)).toEqual([2n ** 64n - 1n, 0xbadn, 0xbadn, 0n]);
+  kit.port.steps.push(finish(SMC_RETURN.OK));
+  expect(kit.resume(0, 1, 2).get(0)).toBe(SMC_RETURN.OK);
+  expect(kit.port.last).toEqual([OPTEE_SMC.RETURN_FROM_RPC, 0xbad, 0xbad, 0, 0, 0, 0, 1]);
+  expect(kit.vm.usage?.calls).toBe(0);
+});
+
 test("MED-106: under strict the secure world goes on at once and its RPC fails with GENERIC", () => {
   const kit = new GuestKit();
   kit.port.steps.push(unknown, unknown, finish(SMC_RETURN.OK));

@@ -6,11 +6,13 @@ import {
   SharedRamMachine,
 } from "../bridge/index.ts";
 import { LockstepError, messageOf } from "../base/index.ts";
+import type { Pa } from "../machine/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
 import { BridgedPlatform } from "./bridged.ts";
 import type { Combination } from "./combination.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { GuestPlatform } from "./guest-platform.ts";
+import { pageOf, removeFromPhysmap } from "./xen-guest.ts";
 import { openRecording, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
@@ -25,6 +27,8 @@ export interface BridgedSetup {
   readonly root: string | undefined;
   /** Set where the program is a hypervisor's guest: the rules that its mediator follows. */
   readonly guestOf?: RuleSetName;
+  /** A page of the machine's that is not that guest's. */
+  readonly strangers?: Pa;
 }
 
 export interface BridgedOrder {
@@ -45,7 +49,7 @@ export type BridgedOutcome = { readonly id: number } & (
 
 // The model of a bridged machine: everything in here is synchronous, while the main thread drains the
 // board's consoles.
-const { resident, ram, seed, tas, root, guestOf } = workerData as BridgedSetup;
+const { resident, ram, seed, tas, root, guestOf, strangers } = workerData as BridgedSetup;
 
 async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
   const machine = new SharedRamMachine(resident);
@@ -60,7 +64,12 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
             conduit: on.conduit,
             ...(on.rules === undefined ? {} : { rules: on.rules }),
           })
-        : new GuestPlatform({ ...parts, rules: guestOf });
+        : new GuestPlatform({
+            ...parts,
+            rules: guestOf,
+            unmap: (page) => removeFromPhysmap(machine, resident.page, page),
+            ...(strangers !== undefined && { strangersPage: pageOf(machine, strangers) }),
+          });
     const context = new EmulatedContext(platform, recording?.recorder);
     return { id, how: "done", data: await scenario.run(context, args) };
   } catch (error) {

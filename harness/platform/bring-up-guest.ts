@@ -1,5 +1,6 @@
 import { BoardFileError, type Deadline, InternalError } from "../base/index.ts";
 import { assemble, Dom0Program } from "../bridge/index.ts";
+import type { Pa } from "../machine/index.ts";
 import type { BridgedTargetOptions } from "./bridged-target.ts";
 import type { BridgedSetup } from "./bridged-worker.ts";
 
@@ -15,7 +16,7 @@ const GUEST_MS = 180_000;
 export async function bringUpGuest(
   { board, env, ramFile, kernelFile, smcMs = SMC_MS }: BridgedTargetOptions,
   deadline: Deadline,
-): Promise<Pick<BridgedSetup, "resident" | "ram" | "guestOf">> {
+): Promise<Pick<BridgedSetup, "resident" | "ram" | "guestOf" | "strangers">> {
   const { bridge, boot, qemu, name, file } = board.config;
   if (kernelFile === undefined) throw new InternalError("there is no file for the guest's kernel");
   if (bridge?.guest === undefined || bridge.ramBase === undefined || boot === undefined) {
@@ -32,5 +33,7 @@ export async function bringUpGuest(
   const ram = { file: ramFile, base: bridge.ramBase, size: (qemu?.memoryMiB ?? 0) * MIB };
   const started = deadline.within(GUEST_MS, `the first guest of ${bridge.guest} on ${name}`);
   const resident = await program.found(ram, bridge.freeRam, started, smcMs);
-  return { resident, ram: bridge.freeRam, guestOf: bridge.guest };
+  const { freeRam, foreignRam, guest } = bridge;
+  const strangers = foreignRam === undefined ? {} : { strangers: foreignRam.base as Pa };
+  return { resident, ram: freeRam, guestOf: guest, ...strangers };
 }

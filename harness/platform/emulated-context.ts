@@ -1,6 +1,8 @@
 import { TargetCrashError } from "../base/index.ts";
 import {
   type Conduit,
+  type Ipa,
+  PAGE_SIZE,
   type Registers,
   type Scheduler,
   type SpawnedTask,
@@ -12,7 +14,7 @@ import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/
 import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
 import type { EmulatedPlatform } from "./emulated.ts";
-import type { Guest, ScenarioContext, SmcObservation } from "./scenario.ts";
+import type { Guest, ScenarioContext, SmcObservation, StrangersPage } from "./scenario.ts";
 import { portObserver, recordGuest, type Recorder } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
@@ -57,7 +59,8 @@ export class EmulatedContext<
     }
     while (this.#guests.length <= index) {
       const number = this.#guests.length;
-      const { conduit, vm, destroy } = this.#addGuest(number);
+      const world = this.#addGuest(number);
+      const { conduit, vm } = world;
       const rpmb = this.platform.newRpmb?.();
       const kernel = new Linux({
         name: `guest ${number}`,
@@ -68,7 +71,7 @@ export class EmulatedContext<
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);
-      this.#guests.push(new EmulatedGuest(this, number, kernel, vm, destroy));
+      this.#guests.push(new EmulatedGuest(this, number, kernel, world));
     }
     const guest = this.#guests[index];
     if (guest === undefined) throw new RangeError(`no guest ${index}`);
@@ -89,6 +92,21 @@ export class EmulatedContext<
       expected: "TEEC_SUCCESS",
       seen: resultName(result) ?? `0x${result.toString(16)}`,
     });
+  }
+
+  strangersPage(): StrangersPage {
+    const own = this.platform.strangersPage?.();
+    if (own !== undefined) return own;
+    const { conduit, vm } = this.guest(1);
+    // Behind the places that a scenario's own driver takes first.
+    const page = (conduit.ram.base + PAGE_SIZE * 64) as Ipa;
+    const pa = vm?.space.stage2.translate(page);
+    if (pa === undefined) this.skip("the machine's addresses are not known here");
+    return {
+      pa: BigInt(pa),
+      read: () => conduit.memory.read(page, PAGE_SIZE),
+      write: (bytes) => conduit.memory.write(page, bytes),
+    };
   }
 
   execute<T>(body: Task<T>, group?: TaskGroup): T {
@@ -132,20 +150,21 @@ class EmulatedGuest implements Guest {
   readonly vm: Vm | undefined;
   readonly #tasks: TaskGroup;
   readonly #end: (() => void) | undefined;
+  readonly #unmap: ((page: Ipa) => void) | undefined;
   #booted = false;
 
   constructor(
     context: EmulatedContext<ScenarioPlatform>,
     index: number,
     kernel: Linux,
-    vm: Vm | undefined,
-    end: (() => void) | undefined,
+    { vm, destroy, unmap }: NormalWorld,
   ) {
     this.#context = context;
     this.index = index;
     this.kernel = kernel;
     this.vm = vm;
-    this.#end = end;
+    this.#end = destroy;
+    this.#unmap = unmap;
     this.#tasks = new TaskGroup(kernel.name);
   }
 
@@ -169,6 +188,12 @@ class EmulatedGuest implements Guest {
 
   spawn<T>(name: string, body: Task<T>): SpawnedTask<T> {
     return this.#context.scheduler.spawn(`${this.kernel.name} ${name}`, body, this.#tasks);
+  }
+
+  unmap(page: Ipa): void {
+    if (this.#unmap !== undefined) this.#unmap(page);
+    else if (this.vm !== undefined) this.vm.space.balloon(page);
+    else throw new Skipped("no page can be taken away from this guest");
   }
 
   destroy(): void {

@@ -2,11 +2,15 @@ import type { FreeRam } from "../bridge/index.ts";
 import {
   type Conduit,
   createDirectConduit,
+  type GuestMemory,
+  type Ipa,
+  PAGE_SIZE,
   type PlatformPort,
   type Registers,
   Scheduler,
 } from "../machine/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
+import type { StrangersPage } from "./scenario.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -21,6 +25,10 @@ export interface GuestPlatformOptions {
   readonly port: PlatformPort;
   readonly ram: FreeRam;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** A page of the machine's that is not the guest's. */
+  readonly strangersPage?: StrangersPage;
+  /** Has the hypervisor take a page out of the guest's address space. */
+  readonly unmap?: (page: Ipa) => void;
 }
 
 /**
@@ -38,6 +46,9 @@ export class GuestPlatform implements ScenarioPlatform {
   /** The real port is the hypervisor's, in the machine: nothing is ever seen there. */
   onPort: ScenarioPlatform["onPort"];
   readonly #conduit: Conduit;
+  readonly #strangers: StrangersPage | undefined;
+  readonly #unmap: ((page: Ipa) => void) | undefined;
+  readonly #gone = new Set<number>();
   #given = false;
 
   constructor(options: GuestPlatformOptions) {
@@ -48,8 +59,12 @@ export class GuestPlatform implements ScenarioPlatform {
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     const ram = { base: base + size - GUEST_RAM, size: GUEST_RAM };
+    this.#strangers = options.strangersPage;
+    this.#unmap = options.unmap;
+    const direct = createDirectConduit(options.port, ram);
     this.#conduit = {
-      ...createDirectConduit(options.port, ram),
+      ...direct,
+      memory: withoutPages(direct.memory, this.#gone),
       kind: "vm",
       smc: (registers: Registers) => options.port.smc(registers),
     };
@@ -58,6 +73,47 @@ export class GuestPlatform implements ScenarioPlatform {
   addGuest(): NormalWorld {
     if (this.#given) throw new Skipped("guest-count: the hypervisor's first guest is the only one");
     this.#given = true;
-    return { conduit: this.#conduit, vm: undefined, destroy: undefined };
+    const unmap = this.#unmap;
+    return {
+      conduit: this.#conduit,
+      vm: undefined,
+      destroy: undefined,
+      ...(unmap !== undefined && {
+        unmap: (page: Ipa): void => {
+          unmap(page);
+          this.#gone.add(Math.floor(page / PAGE_SIZE));
+        },
+      }),
+    };
   }
+
+  strangersPage(): StrangersPage {
+    if (this.#strangers !== undefined) return this.#strangers;
+    throw new Skipped("the board file names no RAM that is not the guest's (bridge.foreign_ram)");
+  }
+}
+
+/** A guest's memory without the pages that it has given up. */
+function withoutPages(memory: GuestMemory, gone: ReadonlySet<number>): GuestMemory {
+  const check = (at: Ipa, length: number): void => {
+    const last = Math.floor((at + Math.max(length, 1) - 1) / PAGE_SIZE);
+    for (let page = Math.floor(at / PAGE_SIZE); page <= last; page += 1) {
+      if (gone.has(page)) throw new RangeError(`0x${at.toString(16)} is no longer the guest's`);
+    }
+  };
+  return {
+    read: (at, length) => {
+      check(at, length);
+      return memory.read(at, length);
+    },
+    write: (at, bytes) => {
+      check(at, bytes.length);
+      memory.write(at, bytes);
+    },
+    page: (at) => (gone.has(Math.floor(at / PAGE_SIZE)) ? undefined : memory.page(at)),
+    dirty: (at, length) => {
+      check(at, length);
+      memory.dirty(at, length);
+    },
+  };
 }

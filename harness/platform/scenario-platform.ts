@@ -1,4 +1,5 @@
-import type { Conduit, PlatformPort, Registers, Scheduler } from "../machine/index.ts";
+import type { StrangersPage } from "./scenario.ts";
+import type { Conduit, Ipa, PlatformPort, Registers, Scheduler } from "../machine/index.ts";
 import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
@@ -22,6 +23,8 @@ export interface ScenarioPlatform {
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */
   addGuest(): NormalWorld;
+  /** A page of the machine's that is no guest's; where left out, that of a further guest. */
+  strangersPage?(): StrangersPage;
   /** RPMB parts for the kernel of a further normal world; undefined for one without the subsystem. */
   newRpmb?(): readonly RpmbDevice[] | undefined;
 }
@@ -33,4 +36,6 @@ export interface NormalWorld {
   readonly vm: Vm | undefined;
   /** Ends the VM; undefined where there is none. */
   readonly destroy: (() => void) | undefined;
+  /** Takes a page of its RAM out of its address space; where left out, `vm` does, if there is one. */
+  readonly unmap?: (page: Ipa) => void;
 }

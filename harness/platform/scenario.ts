@@ -1,4 +1,4 @@
-import type { Conduit, Registers, Scheduler, SpawnedTask, Task } from "../machine/index.ts";
+import type { Conduit, Ipa, Registers, Scheduler, SpawnedTask, Task } from "../machine/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { Linux, TeecContext } from "../normal-world/index.ts";
 import type { Data } from "./target.ts";
@@ -27,8 +27,22 @@ export interface Guest {
   readonly vm: Vm | undefined;
   /** Starts a task on its vCPUs, which ends with the VM where it is. */
   spawn<T>(name: string, body: Task<T>): SpawnedTask<T>;
+  /**
+   * Takes a page out of the guest's address space, as its own balloon does. Throws Skipped where that
+   * cannot be done.
+   */
+  unmap(page: Ipa): void;
   /** Ends a VM: vCPUs stop, the mediator tears it down. Throws Skipped where that cannot be done. */
   destroy(): void;
+}
+
+/** A page of the machine's RAM that a guest has no right to, as it is seen from outside of the guest. */
+export interface StrangersPage {
+  /** Its address in the machine. */
+  readonly pa: bigint;
+  /** 4096 bytes. */
+  read(): Uint8Array;
+  write(bytes: Uint8Array): void;
 }
 
 /**
@@ -48,6 +62,11 @@ export interface ScenarioContext {
   client(guest?: number): TeecContext;
   /** Runs `body` to its end, everything else interleaved, and gives its value. */
   execute<T>(body: Task<T>): T;
+  /**
+   * A page that is not the first guest's: another guest's, or one of nobody's. Throws Skipped where the
+   * machine's addresses are not known.
+   */
+  strangersPage(): StrangersPage;
   /** Has every SMC reported, at the conduits and at the port, until the scenario ends. */
   observe(listener: (seen: SmcObservation) => void): void;
   /** Ends the scenario as skipped. */

@@ -32,23 +32,20 @@ const against = (rules: RuleSetName, clauses: readonly string[], run: Program): 
 
 const MARK = 0x55;
 
-/** A page of another guest, filled with a mark: where it is in the machine, and what it says now. */
+/** A page of a stranger's, filled with a mark: where it is in the machine, and what it says now. */
 function victimPage(context: ScenarioContext): { pa: bigint; changed: () => string } {
-  const { conduit, vm } = context.guest(1);
-  const page = new RawDriver(conduit).page();
-  conduit.memory.write(page, new Uint8Array(4096).fill(MARK));
-  const pa = vm?.space.stage2.translate(page);
-  if (pa === undefined) return context.skip("the machine's addresses are not known here");
+  const page = context.strangersPage();
+  page.write(new Uint8Array(4096).fill(MARK));
   const changed = (): string => {
-    const bytes = conduit.memory.read(page, 4096);
+    const bytes = page.read();
     const end = bytes.findLastIndex((byte) => byte !== MARK);
     return new TextDecoder().decode(bytes.subarray(0, end + 1)).replaceAll("\0", "");
   };
-  return { pa: BigInt(pa), changed };
+  return { pa: page.pa, changed };
 }
 
 /**
- * The secure world asks for memory and is given a page of another guest's, by `command`. What it asks
+ * The secure world asks for memory and is given a page that is not the guest's, by `command`. What it asks
  * for next, and what it has written into that page by then.
  */
 const answerAllocation =
@@ -72,16 +69,33 @@ const contiguousAnswer = answerAllocation(RPC_CMD.SHM_ALLOC);
 export const contiguousAnswerXen = against("xen", ["MED-141"], contiguousAnswer);
 export const contiguousAnswerStrict = against("strict", ["MED-141"], contiguousAnswer);
 
+/** Goes on with a call, whatever it asks for being refused, to its end. */
+function toTheEnd(driver: RawDriver, back: Back): Back {
+  let last = back;
+  for (let turn = 0; last.rpc !== undefined && turn < 50; turn += 1) last = fail(driver, last.rpc);
+  return last;
+}
+
+/** How many calls can wait in an RPC at once, before the next is turned away. */
+function callsThatFit(driver: RawDriver): number {
+  for (let count = 0; count < 64; count += 1) {
+    if (driver.send(openSession(OS_TEST.uuid)).rpc === undefined) return count;
+  }
+  return 64;
+}
+
 /**
- * Answers an RPC with a cookie of nobody's, then tries to get on with the call. How many calls are
- * left for good with no vCPU in them, each with a thread of OP-TEE's.
+ * Answers an RPC with a cookie of nobody's, then tries to get on with the call to its end. How many
+ * calls are lost to the guest for good, each with a thread of OP-TEE's.
  */
-const unknownCookie: Program = (driver, context) => {
+const unknownCookie: Program = (driver) => {
+  const threads = callsThatFit(driver);
+  for (const rpc of driver.pending()) toTheEnd(driver, fail(driver, rpc));
   const rpc = driver.untilShmAlloc(OS_TEST.uuid);
   const first = driver.resume(rpc, 0, 0xbad);
-  const again = driver.resume(rpc);
-  const { calls = -1, suspended = -1 } = vmOf(context).usage ?? {};
-  return { first: first.a0, again: again.a0, stuck: calls - suspended };
+  const again = driver.resume(first.rpc ?? rpc);
+  toTheEnd(driver, again);
+  return { first: first.a0, again: again.a0, lost: threads - callsThatFit(driver) };
 };
 export const unknownCookieXen = against("xen", ["MED-131"], unknownCookie);
 export const unknownCookieStrict = against("strict", ["MED-131"], unknownCookie);
@@ -96,14 +110,18 @@ function untilFile(driver: RawDriver): Asked {
   return rpc;
 }
 
-/** Takes the RPC argument page away; what the guest is still asked until its call is over. */
+/**
+ * Takes the RPC argument page away; what the guest is still asked until its call comes back without a
+ * request, and whether its thread can be resumed after that.
+ */
 const argumentGone: Program = (driver, context) => {
   const rpc = untilFile(driver);
-  unmap(context, driver.argument(rpc));
+  context.guest().unmap(driver.argument(rpc));
   const before = driver.asked.length;
   let back = driver.resume(rpc);
   for (let turn = 0; back.rpc !== undefined && turn < 50; turn += 1) back = driver.resume(back.rpc);
-  return { a0: back.a0, asked: driver.asked.slice(before) };
+  const asked = driver.asked.slice(before);
+  return { a0: back.a0, asked, resumed: driver.resume(rpc).a0 };
 };
 export const argumentGoneXen = against("xen", ["MED-106", "MED-132"], argumentGone);
 export const argumentGoneStrict = against("strict", ["MED-106", "MED-132"], argumentGone);
@@ -160,12 +178,16 @@ export const useAfterUnpinXen: Scenario = {
 };
 export const useAfterUnpinStrict = against("strict", ["MED-085"], useAfterUnpin);
 
+/** What the mediator counts, where it is ours and can be asked; null elsewhere. */
+const pagesOf = (context: ScenarioContext): number | null =>
+  context.guest().vm?.usage?.pages ?? null;
+
 /**
  * How often a message whose second parameter is bad can be sent before cookies are used up, and how
  * many pages are pinned then although no call is under way.
  */
 const leak: Program = (driver, context) => {
-  const pinned = (): number => vmOf(context).usage?.pages ?? -1;
+  const pinned = (): number | null => pagesOf(context);
   for (let count = 0; count < 40; count += 1) {
     const good = tmem(driver.list(driver.pages(1)), 4096, BigInt(count));
     const { at } = driver.send({ cmd: 1, params: [good, tmem(0x1000n, 4096, 99n, 0xa)] });
@@ -183,17 +205,19 @@ export const leakStrict = against("strict", ["MED-052"], leak);
 const truncatedSize: Program = (driver, context) => {
   const size = 2n ** 44n + 4096n;
   let reached = 0;
-  let pinned = 0;
+  let pinned: number | null = 0;
   context.observe(({ where, phase, registers }) => {
     if (where !== "port" || phase !== "enter") return;
     if (registers.get(0) !== OPTEE_SMC.CALL_WITH_ARG) return;
     reached += 1;
-    pinned = vmOf(context).usage?.pages ?? -1;
+    pinned = pagesOf(context);
   });
   const params = [tmem(driver.list(driver.pages(1)), size, 1n)];
   const { at } = driver.send({ cmd: MSG_CMD.INVOKE_COMMAND, ret: 1, params });
   const { ret, ret_origin: origin } = driver.get(at);
-  return { reached, pinned, ret, origin };
+  // Behind a foreign mediator nobody sees what it passes on.
+  const inside = pagesOf(context) === null ? { reached: null, pinned: null } : { reached, pinned };
+  return { ...inside, ret, origin };
 };
 export const truncatedSizeXen = against("xen", ["MED-067"], truncatedSize);
 export const truncatedSizeStrict = against("strict", ["MED-067"], truncatedSize);
@@ -227,14 +251,22 @@ const resultLost: Program = (driver, context) => {
 export const resultLostXen = against("xen", ["MED-090"], resultLost);
 export const resultLostStrict = against("strict", ["MED-090"], resultLost);
 
+/** As above, with the message's page gone from the guest: what a0 says. */
+const resultGone: Program = (driver, context) => {
+  const message = driver.put(openSession(OS_TEST.uuid));
+  let back = driver.call(message);
+  for (let turn = 0; back.rpc !== undefined && turn < 20; turn += 1) {
+    if (turn === 0) context.guest().unmap(message);
+    back = fail(driver, back.rpc);
+  }
+  return { a0: back.a0 };
+};
+export const resultGoneXen = against("xen", ["MED-090"], resultGone);
+export const resultGoneStrict = against("strict", ["MED-090"], resultGone);
+
 /** Whatever is asked for cannot be had. */
 function fail(driver: RawDriver, rpc: Asked): Back {
-  if (rpc.a0 === SMC_RETURN.RPC_ALLOC) return driver.giveArgument(rpc, 0xa1);
+  if (rpc.a0 === SMC_RETURN.RPC_ALLOC) return driver.giveArgument(rpc, 0xa1 + rpc.thread);
   if (rpc.a0 === SMC_RETURN.RPC_FREE) return driver.resume(rpc);
   return driver.answer(rpc, { ...driver.request(rpc), ret: 0xffff_0008 });
-}
-
-/** Takes a page out of the guest's address space, as ballooning does. */
-function unmap(context: ScenarioContext, page: Ipa): void {
-  vmOf(context).space.balloon(page);
 }

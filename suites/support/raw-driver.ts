@@ -45,6 +45,8 @@ export class RawDriver {
   #next: number;
   #pages = new Map<string, Ipa>();
 
+  /** By thread. */
+  readonly #waiting = new Map<number, Asked>();
   readonly #allocate: (() => Ipa) | undefined;
 
   /** Pages come from the start of the conduit's RAM, or from `allocate` where a kernel lives there. */
@@ -100,13 +102,20 @@ export class RawDriver {
 
   /** Completes or goes on with an RPC: a1, a2 default to what was asked with. */
   resume(rpc: Asked, a1 = rpc.a1, a2 = rpc.a2, a4 = 0, a5 = 0): Back {
-    return this.#settle(this.smc([OPTEE_SMC.RETURN_FROM_RPC, a1, a2, rpc.thread, a4, a5]));
+    const registers = this.smc([OPTEE_SMC.RETURN_FROM_RPC, a1, a2, rpc.thread, a4, a5]);
+    this.#waiting.delete(rpc.thread);
+    return this.#settle(registers);
   }
 
   /** Sends a message from a fresh page; where it is and how it went. */
   send(message: Draft): Back & { readonly at: Ipa } {
     const at = this.put(message);
     return { at, ...this.call(at) };
+  }
+
+  /** The last RPC of every call that waits in one, oldest thread first. */
+  pending(): Asked[] {
+    return [...this.#waiting.values()];
   }
 
   /** Gives a page as RPC argument under `cookie`. */
@@ -166,6 +175,7 @@ export class RawDriver {
     const [a0 = 0, a1 = 0, a2 = 0, thread = 0] = [0, 1, 2, 3].map((index) => registers.get(index));
     if (!isRpcReturn(a0)) return { a0, rpc: undefined };
     const rpc = { a0, a1, a2, thread };
+    this.#waiting.set(thread, rpc);
     this.asked.push(this.#nameOf(rpc));
     return { a0, rpc };
   }

@@ -204,11 +204,13 @@ function mebibytes(text: string): number {
 const DEFAULT_LINE_LIMIT = 240;
 
 function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
+  const ram = (area: typeof raw.free_ram): BridgeConfig["freeRam"] => ({
+    base: area?.base ?? 0,
+    size: mebibytes(area?.size ?? "") * 1024 * 1024,
+  });
   return {
-    freeRam: {
-      base: raw.free_ram?.base ?? 0,
-      size: mebibytes(raw.free_ram?.size ?? "") * 1024 * 1024,
-    },
+    freeRam: ram(raw.free_ram),
+    ...(raw.foreign_ram === undefined ? {} : { foreignRam: ram(raw.foreign_ram) }),
     lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
     ...(raw.ram_base === undefined ? {} : { ramBase: raw.ram_base }),
     ...(raw.guest === undefined ? {} : { guest: raw.guest }),

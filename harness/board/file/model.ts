@@ -115,6 +115,8 @@ export interface BridgeConfig {
   readonly watchdog?: { readonly kind: "imx-wdog"; readonly base: number };
   /** A GICv3. */
   readonly gic?: { readonly distributor: number; readonly redistributor: number };
+  /** RAM of the machine that is not that guest's and that nobody uses: what attacks are aimed at. */
+  readonly foreignRam?: { readonly base: number; readonly size: number };
 }
 
 export interface BoardConfig {

@@ -79,6 +79,7 @@ export type RawBoard = Optional<{
     uart: { kind: "pl011" | "imx"; base: number };
     watchdog: { kind: "imx-wdog"; base: number };
     gic: { distributor: number; redistributor: number };
+    foreign_ram: Optional<{ base: number; size: string }>;
   }>;
 }>;
 

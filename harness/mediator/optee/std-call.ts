@@ -153,7 +153,7 @@ export function drive(guest: OpteeGuest, call: StdCall, registers: Registers): v
   const { out } = call;
   for (let lost = 0; ; lost += 1) {
     guest.port.smc(out);
-    if (!isRpcReturn(out.get(0))) {
+    if (!isRpcReturn(out.get(0)) && !(guest.rules.answerLostRpcWithRpcCode && allOnes(out))) {
       if (lost > 0 && guest.rules.answerLostRpcWithRpcCode) return; // MED-106
       complete(guest, call, registers);
       return;
@@ -166,6 +166,13 @@ export function drive(guest: OpteeGuest, call: StdCall, registers: Registers): v
     resumeAfterLostRpc(guest, call);
   }
 }
+
+/**
+ * MED-106: the firmware knows no function of an RPC's code and answers -1 in 64 bits. Xen compares with
+ * 0xffffffff, which that is not, so that it takes the answer for an RPC of unknown kind.
+ */
+const allOnes = (out: Registers): boolean =>
+  out.get(0) === SMC_RETURN.UNKNOWN_FUNCTION && out.high(0) !== 0;
 
 /** MED-080 to MED-087: the call is over; copies results back and settles its buffers. */
 function complete(guest: OpteeGuest, call: StdCall, registers: Registers): void {

@@ -122,9 +122,9 @@ export function recordGuest(
     throw error;
   }
   recorder.guest(guest, "created");
-  const { conduit, vm, destroy } = world;
+  const { conduit, destroy } = world;
   return {
-    vm,
+    ...world,
     conduit: recordConduit(conduit, guest, recorder),
     destroy:
       destroy === undefined
