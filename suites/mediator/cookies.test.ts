@@ -23,13 +23,15 @@ test("MED-121, MED-124: a second RPC argument under one cookie costs the first o
   expect(await run("duplicateArgumentStrict")).toEqual({ second: "ALLOC", first: 0xffff_0005 });
 });
 
-test.each(["Xen", "Strict"])(
-  "MED-130: an answer with another call's argument page is a failed RPC, and no more, under %s",
-  async (rules) => {
-    const goesOn = { firstGoesOn: "NOTIFICATION", secondGoesOn: "SHM_ALLOC" };
-    expect(await run(`swappedArgument${rules}`)).toEqual(goesOn);
-  },
-);
+const BOTH_GO_ON = { firstGoesOn: "NOTIFICATION", secondGoesOn: "SHM_ALLOC" };
+
+test("MED-130: an answer with another call's argument page is a failed RPC, and no more, under xen", async () => {
+  expect(await run("swappedArgumentXen")).toEqual(BOTH_GO_ON);
+});
+
+test("MED-130: an answer with another call's argument page is a failed RPC, and no more, under strict", async () => {
+  expect(await run("swappedArgumentStrict")).toEqual(BOTH_GO_ON);
+});
 
 test("MED-062, MED-147: a buffer under a cookie in use makes xen ask for the one in use to be freed", async () => {
   expect(await run("duplicateBufferXen")).toEqual({ registering: 0, next: "SHM_FREE", cookie: 7 });
