@@ -13,6 +13,8 @@ import path from "node:path";
 import {
   type BundleReader,
   resultsText,
+  traceFileIn,
+  type FileDigest,
   type RunInfo,
   sortedResults,
   type CaseResult,
@@ -29,9 +31,9 @@ export interface Verification {
 }
 
 /**
- * Checks a bundle against itself: sizes and hashes of all evidence, every event, results against the
+ * Checks a bundle against itself: sizes and hashes of all evidence, every event and trace, results against the
  * events that they came from, redactions within their files, and that its reports are what the
- * evidence gives when they are made again. Throws UsageError where an event cannot be read.
+ * evidence gives when they are made again. Throws UsageError where an event or a trace cannot be read.
  */
 export async function verifyBundle(reader: BundleReader, lockstep: string): Promise<Verification> {
   const problems: string[] = [];
@@ -39,6 +41,7 @@ export async function verifyBundle(reader: BundleReader, lockstep: string): Prom
   const { info } = reader;
   await checkFiles(reader, problems);
   await checkEvents(reader, problems);
+  await checkTraces(reader, problems);
   for (const { file, offset, length } of info.redactions) {
     const stream = info.streams.find((one) => one.file === file);
     if (stream === undefined) problems.push(`a redaction names ${file}, which is no stream`);
@@ -63,19 +66,45 @@ async function checkFiles(reader: BundleReader, problems: string[]): Promise<voi
   const { info, dir } = reader;
   const listed = Object.entries(info.files ?? {});
   if (listed.length === 0 && info.state !== "running") problems.push("run.json lists no files");
-  for (const [name, { bytes, sha256 }] of listed) {
-    const file = path.join(dir, path.basename(name));
-    const stat = lstatSync(file, { throwIfNoEntry: false });
-    if (stat === undefined) problems.push(`${name} is missing`);
-    else if (!stat.isFile()) problems.push(`${name} is not a plain file`);
-    else if (stat.size !== bytes) problems.push(`${name} has ${stat.size} bytes, not ${bytes}`);
-    else if ((await hashFile(file)) !== sha256)
-      problems.push(`${name} was changed: its hash differs`);
+  for (const [name, digest] of listed) {
+    await checkDigest(path.join(dir, path.basename(name)), name, digest, problems);
   }
   for (const { file } of info.streams) {
     if (listed.length > 0 && !listed.some(([name]) => name === file)) {
       problems.push(`${file} is a stream of the run but has no hash`);
     }
+  }
+}
+
+async function checkDigest(
+  file: string,
+  name: string,
+  { bytes, sha256 }: FileDigest,
+  problems: string[],
+): Promise<void> {
+  const stat = lstatSync(file, { throwIfNoEntry: false });
+  if (stat === undefined) problems.push(`${name} is missing`);
+  else if (!stat.isFile()) problems.push(`${name} is not a plain file`);
+  else if (stat.size !== bytes) problems.push(`${name} has ${stat.size} bytes, not ${bytes}`);
+  else if ((await hashFile(file)) !== sha256) {
+    problems.push(`${name} was changed: its hash differs`);
+  }
+}
+
+/** Every trace is there as it was written, and can be read. */
+async function checkTraces(reader: BundleReader, problems: string[]): Promise<void> {
+  for (const { target, caseId, runs, ...digest } of reader.traceIndex?.files ?? []) {
+    const name = `the trace of ${caseId} on ${target}`;
+    const file = traceFileIn(reader.dir, target, caseId);
+    if (file === undefined) {
+      problems.push(`${name} is missing`);
+      continue;
+    }
+    const before = problems.length;
+    await checkDigest(file, name, digest, problems);
+    if (problems.length > before) continue;
+    const found = (await reader.traces(target, caseId)).length;
+    if (found !== runs) problems.push(`${name} holds ${found} runs, not ${runs}`);
   }
 }
 

@@ -44,6 +44,8 @@ export interface BridgedTargetOptions {
   readonly scenarioMs?: number;
 }
 
+/** The console of the secure world. */
+const SECURE = "secure";
 const BOOT_MS = 300_000;
 const SMC_MS = 20_000;
 const SCENARIO_MS = 120_000;
@@ -212,6 +214,13 @@ export class BridgedTarget implements Target {
         () => worker.off("message", onMessage),
         () => worker.off("error", reject),
       );
+      if (trace !== undefined && record?.secureLog === undefined) {
+        stops.push(
+          board.onRaw((stream, bytes) => {
+            if (stream === SECURE) trace.arrived(bytes);
+          }),
+        );
+      }
     });
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     worker.postMessage(order);

@@ -20,6 +20,8 @@ const { version } = JSON.parse(readFileSync(path.join(packageRoot, "package.json
   version: string;
 };
 
+const TRACE = path.join("traces", "b", "s.a.jsonl.gz");
+
 const cleanups: (() => void)[] = [];
 let root: string;
 let dir: string;
@@ -43,6 +45,20 @@ async function start(): Promise<BundleWriter> {
   );
   writer.event({ type: "case-start", target: "b", id: "s.a", offsets: { normal: 0 } });
   writer.raw("b", "normal", Buffer.from("hello\r\n"));
+  writer.trace({
+    header: {
+      type: "trace",
+      format: 1,
+      target: "b",
+      caseId: "s.a",
+      run: 0,
+      reference: "s/a#b",
+      conduit: "direct",
+      seed: 1,
+      clauses: [],
+    },
+    records: [{ type: "end", how: "done" }],
+  });
   writer.event({
     type: "case-end",
     target: "b",
@@ -163,6 +179,21 @@ describe("lockstep report verify", () => {
       "an additional Allure result",
       () => writeFileSync(path.join(dir, "allure-results", "x-result.json"), "{}"),
       "allure-results does not hold the files that the evidence gives",
+    ],
+    [
+      "a changed trace",
+      () => {
+        const bytes = readFileSync(path.join(dir, TRACE));
+        bytes[bytes.length - 1] = 1;
+        writeFileSync(path.join(dir, TRACE), bytes);
+      },
+      "the trace of s.a on b was changed: its hash differs",
+    ],
+    ["a missing trace", () => rmSync(path.join(dir, TRACE)), "the trace of s.a on b is missing"],
+    [
+      "a trace that is kept secret",
+      () => writeFileSync(path.join(dir, "traces.json"), '{"format":1,"files":[]}'),
+      "traces.json has",
     ],
     ["a missing report", () => rmSync(path.join(dir, "junit.xml")), "junit.xml is missing"],
   ])("finds %s", async (_name, harm, message) => {

@@ -1,10 +1,12 @@
+import { EventEmitter, once } from "node:events";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "@jest/globals";
 import { packageRoot, silentProgress } from "../../base/index.ts";
 import { type Data, Skipped, type Target, type XtestOutcome } from "../../platform/index.ts";
-import type { CaseResult, RunEventBody, RunSink } from "../../run/index.ts";
+import type { CaseResult, RunEventBody, RunSink, Trace } from "../../run/index.ts";
 import { runSuites } from "./suite-child.ts";
+import type { Tracing } from "./tracing.ts";
 
 class CollectingSink implements RunSink {
   readonly results: CaseResult[] = [];
@@ -151,3 +153,84 @@ test("the package ships the configuration that its suites run by, and Jest itsel
     expect.arrayContaining(["jest", "jest-environment-node", "@jest/globals"]),
   );
 });
+
+/** Runs one case of the suites on a target that answers wrongly, and records two records a run. */
+async function runTraced(
+  judge?: Tracing["judge"],
+): Promise<{ sink: CollectingSink; traces: Trace[]; failed: unknown }> {
+  const sink = new CollectingSink();
+  const traces: Trace[] = [];
+  const target: Target = {
+    ...targetOf(async (id) => outcome(id, {})),
+    run: async (_reference, _args, _on, record) => {
+      const end = { type: "end", how: "done", value: traces.length } as const;
+      record?.([{ type: "guest", guest: 0, what: "created" }, end], {
+        conduit: "vm",
+        rules: "strict",
+      });
+      throw new Skipped("only the trace is wanted");
+    },
+  };
+  const failed = await runSuites({
+    setup: {
+      board: { name: "b", type: "t", platform: "emulated" },
+      filter: { patterns: ["calls_uid-returns", "calls_revision-is"] },
+      xtest: [],
+    },
+    suites: ["smc-abi"],
+    target,
+    targetRecordsXtest: false,
+    sink,
+    offsets: () => ({}),
+    clausesOf: async () => ["SMC-3.CALLS_UID"],
+    progress: silentProgress,
+    abort: new AbortController().signal,
+    tracing: {
+      seed: 3,
+      add: (trace) => traces.push(trace),
+      ...(judge === undefined ? {} : { judge }),
+    },
+  }).catch((error: unknown) => error);
+  return { sink, traces, failed };
+}
+
+test("each run of a scenario is traced under its case, and a judge may change the case's result", async () => {
+  const seen: [string, number][] = [];
+  const second = new EventEmitter();
+  const { sink, traces } = await runTraced(async (result, its) => {
+    seen.push([result.id, its.length]);
+    // The first is judged after the second: results keep their order all the same.
+    if (seen.length === 1) await once(second, "judged");
+    second.emit("judged");
+    return { ...result, status: "fail", reason: "the traces differ" };
+  });
+  expect(traces.length).toBeGreaterThan(0);
+  for (const { header } of traces) {
+    expect(header).toMatchObject({
+      type: "trace",
+      format: 1,
+      target: "b",
+      run: 0,
+      conduit: "vm",
+      rules: "strict",
+      seed: 3,
+      clauses: ["SMC-3.CALLS_UID"],
+      caseId: expect.stringMatching(/^smc-abi\./),
+      reference: expect.stringMatching(/^smc-abi\/[\w-]+#\w+$/),
+    });
+  }
+  expect(seen).toEqual(traces.map(({ header }) => [header.caseId, 1]));
+  expect(sink.results.map(({ id, status, reason }) => [id, status, reason])).toEqual(
+    seen.map(([id]) => [id, "fail", "the traces differ"]),
+  );
+  const ends = sink.events.filter(({ type }) => type === "case-end");
+  expect(ends.map((one) => "status" in one && one.status)).toEqual(seen.map(() => "fail"));
+}, 60_000);
+
+test("what goes wrong in the judge ends the suites with its error", async () => {
+  const { sink, failed } = await runTraced(() => {
+    throw new Error("no such clause");
+  });
+  expect(failed).toMatchObject({ message: "no such clause" });
+  expect(sink.results).toEqual([]);
+}, 60_000);

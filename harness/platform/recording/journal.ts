@@ -8,6 +8,7 @@ const HEADER = 16;
 const LENGTH = 0;
 const DROPPED = 1;
 const MARK = 2;
+const COUNT = 3;
 
 /**
  * Records in memory that two threads share, so that the owner of a board has them up to the last one
@@ -26,7 +27,7 @@ export class Journal implements RecordSink {
   }
 
   clear(): void {
-    for (const field of [LENGTH, DROPPED, MARK]) Atomics.store(this.#header, field, 0);
+    for (const field of [LENGTH, DROPPED, MARK, COUNT]) Atomics.store(this.#header, field, 0);
   }
 
   /** A number that the writer leaves for the reader, from 0 to 2^31 - 1. */
@@ -36,6 +37,11 @@ export class Journal implements RecordSink {
 
   set mark(value: number) {
     Atomics.store(this.#header, MARK, value);
+  }
+
+  /** Records so far. */
+  get count(): number {
+    return Atomics.load(this.#header, COUNT);
   }
 
   get dropped(): number {
@@ -53,6 +59,7 @@ export class Journal implements RecordSink {
     const written = this.#bytes.write(line, length);
     // The length goes last: a record is there when it is whole.
     Atomics.store(this.#header, LENGTH, length + written);
+    Atomics.add(this.#header, COUNT, 1);
   }
 
   /** What was added so far, by whichever thread. */

@@ -20,7 +20,7 @@ export interface RecorderOptions {
 }
 
 /** Longest console line that is kept, in characters. */
-const MAX_LINE = 4096;
+export const MAX_LINE = 4096;
 
 /** Turns what happens during one run into records. */
 export class Recorder {

@@ -3,7 +3,7 @@ import type { TraceRecord } from "../../run/index.ts";
 import { endRecord, type RunEnd } from "./end.ts";
 import { Journal } from "./journal.ts";
 import { LogTail } from "./log-tail.ts";
-import { Recorder } from "./recorder.ts";
+import { MAX_LINE, Recorder } from "./recorder.ts";
 
 /** What the thread of a scenario is told, for its run to be recorded. */
 export interface SharedRecording {
@@ -15,7 +15,7 @@ export interface SharedRecording {
 /** The recorder of a scenario's thread, and what is to be done at the end. */
 export function openRecording({ journal: buffer, secureLog }: SharedRecording): {
   readonly recorder: Recorder;
-  close(): void;
+  readonly close: () => void;
 } {
   const journal = new Journal(buffer);
   if (secureLog === undefined) return { recorder: new Recorder(journal), close: () => {} };
@@ -28,16 +28,23 @@ export function openRecording({ journal: buffer, secureLog }: SharedRecording): 
   return { recorder: new Recorder(journal, { lines }), close: () => log.close() };
 }
 
+/** Console lines of one run that are kept here. */
+const MAX_PRINTED = 100_000;
+
 /** The recording of a run in another thread, as the owner of the board has it. One run after the other. */
 export class SharedRun {
   readonly #journal = new Journal();
   #secureLog: string | undefined;
-  #lines: readonly string[] = [];
+  /** Console lines that the thread does not know of, each with the number of records before it. */
+  #printed: { readonly after: number; readonly text: string }[] = [];
+  /** The beginning of a line that is still to end. */
+  #rest = "";
 
   /** Forgets the run before. */
   clear(): void {
     this.#journal.clear();
-    this.#lines = [];
+    this.#printed = [];
+    this.#rest = "";
     this.#secureLog = undefined;
   }
 
@@ -55,15 +62,40 @@ export class SharedRun {
    * over and before the board is touched: what comes then belongs to nobody.
    */
   collect(): void {
+    if (this.#rest !== "") this.#print(this.#rest);
+    this.#rest = "";
     if (this.#secureLog === undefined) return;
     const log = new LogTail(this.#secureLog, this.#journal.mark);
     this.#secureLog = undefined;
-    this.#lines = log.lines(true);
+    for (const text of log.lines(true)) this.#print(text);
     log.close();
   }
 
+  /** Bytes of the secure console where there is no log of it: recorded with the SMC that is under way. */
+  arrived(bytes: Uint8Array): void {
+    const lines = `${this.#rest}${Buffer.from(bytes).toString("latin1")}`.split("\n");
+    this.#rest = (lines.pop() ?? "").slice(0, MAX_LINE);
+    for (const line of lines) this.#print(line.replace(/\r+$/, ""));
+  }
+
   records(end: RunEnd): TraceRecord[] {
-    const printed = this.#lines.map((text): TraceRecord => ({ type: "console", text }));
-    return [...this.#journal.records(), ...printed, endRecord(end, this.#journal)];
+    const records: TraceRecord[] = [];
+    const printed = this.#printed.values();
+    let next = printed.next().value;
+    for (const [index, record] of this.#journal.records().entries()) {
+      for (; next !== undefined && next.after <= index; next = printed.next().value) {
+        records.push({ type: "console", text: next.text });
+      }
+      records.push(record);
+    }
+    for (; next !== undefined; next = printed.next().value) {
+      records.push({ type: "console", text: next.text });
+    }
+    return [...records, endRecord(end, this.#journal)];
+  }
+
+  #print(text: string): void {
+    if (this.#printed.length >= MAX_PRINTED) return;
+    this.#printed.push({ after: this.#journal.count, text: text.slice(0, MAX_LINE) });
   }
 }

@@ -34,7 +34,7 @@ function plainName(text: string): string {
 
 /** File of the traces of a case on a target, as parts of its path within the bundle. */
 export function traceFile(target: string, caseId: string): readonly [string, string, string] {
-  return [TRACES, plainName(target), `${plainName(caseId)}.jsonl`];
+  return [TRACES, plainName(target), `${plainName(caseId)}.jsonl.gz`];
 }
 
 /** Compares by UTF-16 code units: the same everywhere, whatever the locale. */

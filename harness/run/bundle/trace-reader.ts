@@ -3,7 +3,7 @@ import path from "node:path";
 import { UsageError } from "../../base/index.ts";
 import type { Trace, TraceRecord } from "../trace.ts";
 import { type Check, count, list, matching, object, oneOf, text } from "./check.ts";
-import { readLines } from "./json-lines.ts";
+import { readGzipLines } from "./json-lines.ts";
 import { TRACE_INDEX, traceFile } from "./layout.ts";
 import { exists, parse, readJson, requirePlainFile } from "./outside.ts";
 import { traceLine } from "./trace-shapes.ts";
@@ -26,7 +26,9 @@ export interface TraceIndex {
 }
 
 const MAX_INDEX = 64 * 1024 * 1024;
-const MAX_FILE = 256 * 1024 * 1024;
+const MAX_FILE = 64 * 1024 * 1024;
+/** What a file may hold, unpacked. */
+const MAX_TEXT = 1024 * 1024 * 1024;
 
 const traceIndex: Check<TraceIndex> = object({
   format: oneOf([1]),
@@ -69,7 +71,7 @@ export async function readTraces(dir: string, target: string, caseId: string): P
     throw new UsageError(`is larger than ${MAX_FILE / 1024 / 1024} MiB`, { where: file });
   }
   const traces: { header: Trace["header"]; records: TraceRecord[] }[] = [];
-  for await (const { number, text: line, ended } of readLines(file)) {
+  for await (const { number, text: line, ended } of readGzipLines(file, MAX_TEXT)) {
     if (!ended) break;
     const where = `${file}:${number}`;
     const read = parse(line, where, traceLine);

@@ -1,11 +1,15 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { createHash, type Hash } from "node:crypto";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
 import type { KnownSecrets } from "../mask/known-secrets.ts";
 import { maskBytes, maskValue, TextMasker } from "../mask/text-masker.ts";
 import type { Trace, TraceRecord } from "../trace.ts";
 import { compareText, traceFile } from "./layout.ts";
 import type { TraceIndex } from "./trace-reader.ts";
+
+/** Traces repeat themselves: a thirtieth is left, in little time. */
+const LEVEL = 1;
 
 interface Written {
   readonly target: string;
@@ -37,7 +41,8 @@ export class TraceWriter {
       this.#files.set(file, written);
     }
     const lines = [JSON.stringify(header), ...this.#lines(records), ""];
-    const bytes = Buffer.from(lines.join("\n"), "utf8");
+    // A member of its own for each run: a file that the writer died in is whole up to there.
+    const bytes = gzipSync(lines.join("\n"), { level: LEVEL });
     appendFileSync(file, bytes);
     written.hash.update(bytes);
     written.bytes += bytes.length;
