@@ -197,8 +197,10 @@ export class ConsoleBridge implements WireMachine {
     const said = await this.#prompt.run("dcache flush;icache flush", deadline);
     // Both say nothing when they worked.
     if (said.every((line) => line.trim() === "")) return;
-    const scratch = this.#window.take(EVICTION);
-    const fill = `mw.q ${hex(scratch)} 0 ${hex(EVICTION / WORD)}`;
+    const { base, size } = this.#window.rest;
+    if (size < EVICTION)
+      throw new RangeError("the board's free RAM is too small to empty its caches");
+    const fill = `mw.q ${hex(base)} 0 ${hex(EVICTION / WORD)}`;
     await this.#lines.run([], fill, deadline, workMs(EVICTION));
   }
 
