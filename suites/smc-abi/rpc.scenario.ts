@@ -126,13 +126,14 @@ export const requestShapes = scenario(
   },
 );
 
+const reshape =
+  (change: (request: Message) => Draft): Serve =>
+  (request) => ({ ...change(request), ret: TEEC.TEEC_ERROR_ITEM_NOT_FOUND });
+
 /** A reply with other attributes, more parameters and another command is read as it was asked. */
 export const reshapedReplies = scenario(
   ["MSG-3.2", "MSG-3.1.OPEN"],
   (driver) => {
-    const reshape =
-      (change: (request: Message) => Draft): Serve =>
-      (request) => ({ ...change(request), ret: TEEC.TEEC_ERROR_ITEM_NOT_FOUND });
     return {
       attributes: opening(driver, {
         FS: reshape((request) => ({
@@ -250,21 +251,22 @@ export const rpcRegisters = scenario(
   },
 );
 
+/** A message of no known command with this many parameters. */
+const unknown = (count: number): Draft => ({
+  cmd: 99,
+  params: Array.from({ length: count }, () => ({})),
+});
+
 /** A message that brings its RPC argument along: where that is, and how much room it needs. */
 export const argumentWithCall = scenario(
   ["SMC-1.CALL_WITH_RPC_ARG", "SMC-4.1.8", "SMC-5.CMD", "SMC-3.1.RPC_ARG"],
   (driver) => {
-    const call = (message: Draft): readonly [number, number] => {
+    const call = (message: Draft): number => {
       const at = driver.put(message);
-      const { base } = driver.conduit.ram;
       const words = [OPTEE_SMC.CALL_WITH_RPC_ARG, Math.floor(at / 2 ** 32), at >>> 0];
-      return [at - base, driver.smc(words).get(0)];
+      return driver.smc(words).get(0);
     };
-    const none = (count: number): Draft => ({
-      cmd: 99,
-      params: Array.from({ length: count }, () => ({})),
-    });
-    const room = [0, 121, 122, 123, 127].map((count) => call(none(count))[1]);
+    const room = [0, 121, 122, 123, 127].map((count) => call(unknown(count)));
     const at = driver.put(OPEN);
     const words = [OPTEE_SMC.CALL_WITH_RPC_ARG, Math.floor(at / 2 ** 32), at >>> 0];
     const registers = driver.smc(words);

@@ -26,6 +26,13 @@ const each = (seen: (result: string) => string): Record<string, string> =>
 const SEARCH = "ALLOC SHM_ALLOC FS FS FS FS FS FS LOAD_TA";
 const END = "SHM_FREE FREE";
 
+const taken = (cookie: string): string => `${SEARCH} ${END} (${cookie}): ITEM_NOT_FOUND`;
+const given = (cookie: string): string =>
+  `ALLOC SHM_ALLOC SHM_FREE FREE (${cookie}): OUT_OF_MEMORY`;
+/** What is asked for, memory for files first, and how a TA of so many zeros is judged. */
+const sizesOf = (size: number): string =>
+  `4096 ${size}: ${size === 0 ? "OUT_OF_MEMORY" : "SECURITY"}`;
+
 test(
   "MSG-3.SHM_ALLOC: whatever the reason, memory that is refused is OUT_OF_MEMORY",
   "allocationErrors",
@@ -54,11 +61,8 @@ test(
   "MSG-3.7: memory for a TA has the size that the first LOAD_TA tells",
   "loadSizes",
   async (run) => {
-    // The first memory is for files.
-    const seen = (size: number): string =>
-      `4096 ${size}: ${size === 0 ? "OUT_OF_MEMORY" : "SECURITY"}`;
     const sizes = [0, 1, 8, 100, 4096, 4097, 12_288];
-    expect(await run()).toEqual(Object.fromEntries(sizes.map((size) => [size, seen(size)])));
+    expect(await run()).toEqual(Object.fromEntries(sizes.map((size) => [size, sizesOf(size)])));
   },
 );
 
@@ -84,8 +88,12 @@ test(
     const freed = "7: 1, GENERIC";
     expect(await run()).toEqual([
       memory,
-      ...[named, named, removal],
-      ...[named, named, removal],
+      named,
+      named,
+      removal,
+      named,
+      named,
+      removal,
       "0: 1 a, GENERIC",
       memory,
       "0: 1 6, GENERIC",
@@ -105,9 +113,6 @@ test(
   "allocationReplies",
   async (run) => {
     const refused = "ALLOC SHM_ALLOC FREE: OUT_OF_MEMORY";
-    const taken = (cookie: string): string => `${SEARCH} ${END} (${cookie}): ITEM_NOT_FOUND`;
-    const given = (cookie: string): string =>
-      `ALLOC SHM_ALLOC SHM_FREE FREE (${cookie}): OUT_OF_MEMORY`;
     expect(await run()).toEqual({
       "memory of the size": taken("61"),
       "more than asked for": taken("62"),
