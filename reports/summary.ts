@@ -7,6 +7,7 @@ import type {
   StressReport,
 } from "../harness/run/index.ts";
 import { clausesOf, sheetLines } from "./clauses.ts";
+import { divergenceLines } from "./divergences.ts";
 import { bySuite } from "./group.ts";
 import { describeStress } from "./stress.ts";
 import { oneLine, printable } from "./text.ts";
@@ -34,7 +35,8 @@ const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail", "miss"]);
  * clauses of each sheet, and where the evidence is.
  */
 export function renderSummary(
-  reader: Pick<BundleReader, "dir" | "info" | "results" | "catalogue">,
+  reader: Pick<BundleReader, "dir" | "info" | "results" | "catalogue"> &
+    Partial<Pick<BundleReader, "divergences">>,
   options: SummaryOptions,
 ): string {
   const paint = (style: keyof typeof COLORS, text: string): string =>
@@ -63,6 +65,10 @@ export function renderSummary(
   out.push(...grouped(reader.results.cases, "miss", "Never seen", paint));
   out.push(...grouped(reader.results.cases, "xfail", "Known divergences", paint));
   out.push(...grouped(reader.results.cases, "skip", "Skipped", paint));
+  const divergences = divergenceLines(reader.divergences);
+  if (divergences.length > 0) {
+    out.push("", paint("bold", "Compared with the emulated platform:"), ...divergences);
+  }
   const clauses = clausesOf(reader);
   if (clauses !== undefined) {
     out.push("", paint("bold", "Clauses:"), ...sheetLines(clauses.sheets));

@@ -1,4 +1,5 @@
 export { benchConsole, type ConsoleBench } from "./bench.ts";
+export { checkSchema, type SchemaName } from "./file/check-schema.ts";
 export {
   type BoardListing,
   type BoardSearch,
@@ -13,7 +14,7 @@ export {
   missingFiles,
 } from "./file/load.ts";
 export type * from "./file/model.ts";
-export type { BoardFileProblem } from "./file/source.ts";
+export { type BoardFileProblem, readSource, type Source } from "./file/source.ts";
 export type * from "./live.ts";
 export type * from "./observer.ts";
 export { openBoard } from "./open.ts";

@@ -2,6 +2,7 @@ import type { FreeRam } from "../bridge/index.ts";
 import {
   type Conduit,
   createDirectConduit,
+  InterruptLine,
   type PlatformPort,
   type Registers,
   Scheduler,
@@ -13,7 +14,6 @@ import {
   type Mediator,
   type RuleSetName,
 } from "../mediator/index.ts";
-import type { FileSystem } from "../normal-world/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -29,8 +29,6 @@ export interface BridgedOptions {
   readonly port: PlatformPort;
   readonly ram: FreeRam;
   readonly tas: ReadonlyMap<string, Uint8Array>;
-  /** File systems for normal worlds; plain ones when left out. */
-  readonly newDisk?: () => FileSystem;
 }
 
 /** A real secure world with our conduits in front of it. */
@@ -43,7 +41,6 @@ export class BridgedPlatform implements ScenarioPlatform {
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   onPort: ScenarioPlatform["onPort"];
-  readonly newDisk?: () => FileSystem;
   readonly port: PlatformPort;
   /** The machine's RAM that is the model's. */
   readonly ram: FreeRam;
@@ -54,13 +51,15 @@ export class BridgedPlatform implements ScenarioPlatform {
     this.rules = options.rules ?? "strict";
     this.seed = options.seed;
     this.tas = options.tas;
-    if (options.newDisk !== undefined) this.newDisk = options.newDisk;
     this.ram = options.ram;
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     this.#driverRam = { base, size: 16 * MIB };
     this.port = {
       ...options.port,
+      // The driver has the interrupt of the device tree; a machine at its boot loader takes none, so that
+      // it stays silent.
+      notifications: options.port.notifications ?? new InterruptLine("notifications"),
       smc: (registers: Registers) => {
         this.onPort?.("enter", registers);
         options.port.smc(registers);

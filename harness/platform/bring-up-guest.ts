@@ -16,11 +16,9 @@ const GUEST_MS = 180_000;
 export async function bringUpGuest(
   { board, env, ramFile, kernelFile, smcMs = SMC_MS }: BridgedTargetOptions,
   deadline: Deadline,
-): Promise<Pick<BridgedSetup, "machine" | "ram" | "guestOf" | "strangers">> {
+): Promise<Pick<BridgedSetup, "resident" | "ram" | "guestOf" | "strangers">> {
   const { bridge, boot, qemu, name, file } = board.config;
-  if (kernelFile === undefined || ramFile === undefined) {
-    throw new InternalError("there is no file for the guest's kernel or its RAM");
-  }
+  if (kernelFile === undefined) throw new InternalError("there is no file for the guest's kernel");
   if (bridge?.guest === undefined || bridge.ramBase === undefined || boot === undefined) {
     throw new BoardFileError(`board ${name} does not say where its RAM begins (bridge.ram_base)`, {
       where: file,
@@ -37,6 +35,5 @@ export async function bringUpGuest(
   const resident = await program.found(ram, bridge.freeRam, started, smcMs);
   const { freeRam, foreignRam, guest } = bridge;
   const strangers = foreignRam === undefined ? {} : { strangers: foreignRam.base as Pa };
-  const machine = { kind: "shared-ram", resident } as const;
-  return { machine, ram: freeRam, guestOf: guest, ...strangers };
+  return { resident, ram: freeRam, guestOf: guest, ...strangers };
 }

@@ -2,6 +2,7 @@ export * from "./bundle/index.ts";
 export * from "./channel.ts";
 export * from "./clauses/account.ts";
 export * from "./compare/index.ts";
+export * from "./divergence-text.ts";
 export * from "./divergences.ts";
 export * from "./exit-code.ts";
 export * from "./lock.ts";

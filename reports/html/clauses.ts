@@ -1,4 +1,9 @@
-import type { BundleReader, ClauseInRun, SheetInRun } from "../../harness/run/index.ts";
+import type {
+  BundleReader,
+  ClauseInRun,
+  Divergences,
+  SheetInRun,
+} from "../../harness/run/index.ts";
 import { clausesOf, usedCounts, VERDICT_WORDS } from "../clauses.ts";
 import { a, chip, e, figure } from "./markup.ts";
 
@@ -10,7 +15,7 @@ const LINKED = 12;
  * cases that name it. Empty where the bundle has no clauses.
  */
 export function clausesSection(
-  reader: Pick<BundleReader, "catalogue" | "results">,
+  reader: Pick<BundleReader, "catalogue" | "results" | "divergences">,
   targets: readonly string[],
 ): string {
   const account = clausesOf(reader);
@@ -25,11 +30,13 @@ export function clausesSection(
     );
     return `<tr><th scope="row">${e(sheet.sheet)} <small>${e(title)}</small></th>${cells.join("")}</tr>`;
   });
+  const diverged = divergedOn(reader.divergences);
   const tables = account.sheets.map((sheet) =>
     sheetTable(
       sheet,
       account.clauses.filter(({ clause }) => clause.sheet === sheet.sheet),
       targets,
+      diverged,
     ),
   );
   const blind = catalogue.unitTests
@@ -42,10 +49,25 @@ export function clausesSection(
   );
 }
 
+/** By target and clause: runs with an unexplained divergence whose first cause touches it. */
+type Diverged = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+function divergedOn(found: Divergences | undefined): Diverged {
+  const targets = new Map<string, Map<string, number>>();
+  for (const { target, cause } of found?.runs ?? []) {
+    const [clause] = cause?.clauses ?? [];
+    if (clause === undefined) continue;
+    const counts = targets.get(target) ?? new Map<string, number>();
+    targets.set(target, counts.set(clause, (counts.get(clause) ?? 0) + 1));
+  }
+  return targets;
+}
+
 function sheetTable(
   sheet: SheetInRun,
   clauses: readonly ClauseInRun[],
   targets: readonly string[],
+  diverged: Diverged,
 ): string {
   const head = targets.map((target) => `<th scope="col">${e(target)}</th>`).join("");
   const open = sheet.failed > 0 ? " open" : "";
@@ -53,11 +75,15 @@ function sheetTable(
     `<details${open}><summary>${e(sheet.sheet)}: ${figure(sheet.total)} clauses</summary>` +
     `<div class="wide"><table class="clauses"><thead><tr><th scope="col">Clause</th>` +
     `${head}</tr></thead><tbody>\n` +
-    `${clauses.map((one) => clauseRow(one, targets)).join("\n")}\n</tbody></table></div></details>`
+    `${clauses.map((one) => clauseRow(one, targets, diverged)).join("\n")}\n</tbody></table></div></details>`
   );
 }
 
-function clauseRow({ clause, verdict, on }: ClauseInRun, targets: readonly string[]): string {
+function clauseRow(
+  { clause, verdict, on }: ClauseInRun,
+  targets: readonly string[],
+  diverged: Diverged,
+): string {
   const { id, level, summary, source, reason, unitTests } = clause;
   const mark = level === undefined ? "" : ` <small>${level}</small>`;
   const proof =
@@ -75,7 +101,12 @@ function clauseRow({ clause, verdict, on }: ClauseInRun, targets: readonly strin
       );
     const more = there.cases.length - links.length;
     const rest = more > 0 ? ` +${figure(more)}` : "";
-    return `<td class="result">${chip(there.status)}<small>${links.join(" ")}${rest}</small></td>`;
+    const count = diverged.get(target)?.get(id) ?? 0;
+    const differs =
+      count === 0
+        ? ""
+        : `<small><a class="mark-diverged" href="#divergences">${figure(count)} diverged</a></small>`;
+    return `<td class="result">${chip(there.status)}${differs}<small>${links.join(" ")}${rest}</small></td>`;
   });
   return (
     `<tr id="clause-${a(id)}"><th scope="row"><div><span>${e(id)}${mark}</span>` +

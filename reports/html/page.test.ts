@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { packageRoot } from "../../harness/base/index.ts";
 import { type CaseResult, BundleReader, BundleWriter } from "../../harness/run/index.ts";
 import { renderFormats } from "../render.ts";
+import { divergencesOf } from "../testing/divergences.ts";
 import { writeSampleBundle } from "../testing/sample-bundle.ts";
 import { duration, naturalCompare } from "./markup.ts";
 import { attentionSection } from "./overview.ts";
@@ -96,6 +97,7 @@ async function attack(): Promise<string> {
       },
     ],
   });
+  writer.divergences(divergencesOf(HOSTILE));
   await writer.finish({ exitCode: 1 });
   return await page(dir);
 }

@@ -4,6 +4,7 @@ import { verdictOf } from "../verdict.ts";
 import { casesHead, writeCases } from "./cases.ts";
 import { timingSection } from "./charts.ts";
 import { clausesSection } from "./clauses.ts";
+import { divergencesSection } from "./divergences.ts";
 import { e } from "./markup.ts";
 import {
   attentionSection,
@@ -39,6 +40,7 @@ export async function writeHtml(
       `<style>${STYLE}</style></head>\n<body><a class="skip-link" href="#cases">Skip to the cases</a>` +
       `<header><span class="mark">Lockstep</span><span class="what">TEE conformance report</span><nav>` +
       `<a href="#facts">What was tested</a><a href="#totals">Totals</a><a href="#cases">Cases</a>` +
+      (reader.divergences === undefined ? "" : '<a href="#divergences">Divergences</a>') +
       (reader.catalogue === undefined ? "" : '<a href="#clauses">Clauses</a>') +
       `<a href="#timing">Timing</a><a href="#evidence">Evidence</a>` +
       `<button type="button" id="theme" class="js-only" hidden>Theme</button></nav></header><main>\n`,
@@ -47,6 +49,7 @@ export async function writeHtml(
   write(`${attentionSection(reader)}\n`);
   write(`${factsSection(info.facts)}\n`);
   write(`${totalsSection(reader, timeline)}\n`);
+  write(`${divergencesSection(reader)}\n`);
   write(`${timingSection(results.cases, timeline)}\n`);
   write(casesHead(results.cases, targets));
   await writeCases(reader, timeline, targets, write);

@@ -65,6 +65,9 @@ button.status[aria-pressed=true]{background:var(--c);color:var(--card);border-co
 .clauses th[scope=row]{color:var(--ink)}.clauses th[scope=row]>div{display:grid;grid-template-columns:minmax(0,250px) minmax(0,1fr);gap:0 14px}
 .clauses th span{overflow-wrap:anywhere}.clauses th span+span{font-weight:400;font-size:15px}.clauses th span+span small{display:block}
 .clauses td{font-size:14px}.clauses td.result small{display:block;max-width:150px}.clauses td.result small a{padding:0 3px}
+.divergence{border:1px solid var(--line);border-radius:8px;padding:6px 14px}.divergence .sides pre{white-space:pre;overflow-wrap:normal}
+.divergence mark{display:inline-block;min-width:100%;background:color-mix(in srgb,var(--bad) 18%,transparent);color:inherit}
+.fields td{overflow-wrap:anywhere}h4{margin:10px 0 4px;font-size:14px}.mark-diverged{color:var(--bad);font-weight:600}
 details{margin:10px 0}summary{cursor:pointer;padding:4px 0}tr:target>*{background:var(--bg)}
 .cases tr.detail>td{background:var(--bg);padding:14px 18px}
 .per{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:18px}

@@ -4,31 +4,39 @@ import type { ErrorObject, ValidateFunction } from "ajv";
 import { didYouMean, packageRoot } from "../../base/index.ts";
 import type { BoardFileProblem, DataPath, Source } from "./source.ts";
 
-/** The published schemas that a board file and a type file must satisfy. */
-export type SchemaName = "board" | "board-type";
+/** The published schemas that a board file, a type file and a file of expectations must satisfy. */
+export type SchemaName = "board" | "board-type" | "divergences";
 
-let compiled: Promise<Record<SchemaName, ValidateFunction>> | undefined;
+/** What a schema refers to. */
+const USES: Readonly<Record<SchemaName, readonly SchemaName[]>> = {
+  board: ["board-type"],
+  "board-type": [],
+  divergences: [],
+};
 
-async function compile(): Promise<Record<SchemaName, ValidateFunction>> {
+const compiled = new Map<SchemaName, Promise<ValidateFunction>>();
+
+async function compile(schema: SchemaName): Promise<ValidateFunction> {
   const read = async (name: SchemaName): Promise<object> =>
     JSON.parse(
       await readFile(path.join(packageRoot, "boards", "schema", `${name}.schema.json`), "utf8"),
     ) as object;
-  const [{ Ajv }, type, board] = await Promise.all([
+  const [{ Ajv }, own, ...used] = await Promise.all([
     import("ajv"),
-    read("board-type"),
-    read("board"),
+    read(schema),
+    ...USES[schema].map((name) => read(name)),
   ]);
   const ajv = new Ajv({ allErrors: true, verbose: true, allowUnionTypes: true });
-  ajv.addSchema(type);
-  return { "board-type": ajv.compile(type), board: ajv.compile(board) };
+  for (const one of used) ajv.addSchema(one);
+  return ajv.compile(own);
 }
 
 /** Everything in `source` that its schema refuses, in file order. */
 export async function checkSchema(source: Source, schema: SchemaName): Promise<BoardFileProblem[]> {
   if (source.data === undefined) return [];
-  compiled ??= compile();
-  const validate = (await compiled)[schema];
+  let compiling = compiled.get(schema);
+  if (compiling === undefined) compiled.set(schema, (compiling = compile(schema)));
+  const validate = await compiling;
   if (validate(source.data)) return [];
   const problems = (validate.errors ?? [])
     .filter(({ keyword }) => keyword !== "propertyNames")

@@ -35,11 +35,19 @@ const MAX_BYTES = 1 << 20;
 /** Enough for every honest file; an alias bomb needs far more. */
 const MAX_ALIASES = 100;
 
+const BOARD_FILE = {
+  map: "a board file is a map of keys",
+  next: "Begin with `type: qemu-virt`, or see docs/board-files.md.",
+};
+
 /**
  * Reads and parses one file; what is wrong inside it becomes `problems`. Throws BoardFileError
  * when the file itself cannot be read.
  */
-export async function readSource(file: string): Promise<Source> {
+export async function readSource(
+  file: string,
+  expected: { readonly map: string; readonly next: string } = BOARD_FILE,
+): Promise<Source> {
   const text = await readText(file);
   const yaml = await import("yaml");
   const lines = new yaml.LineCounter();
@@ -77,13 +85,7 @@ export async function readSource(file: string): Promise<Source> {
   if (syntax.length > 0) return source(undefined, syntax);
   if (!yaml.isMap(document.contents)) {
     const seen = document.contents === null ? "the file is empty" : "the file is not a map";
-    return source(undefined, [
-      at(
-        0,
-        `${seen}; a board file is a map of keys`,
-        "Begin with `type: qemu-virt`, or see docs/board-files.md.",
-      ),
-    ]);
+    return source(undefined, [at(0, `${seen}; ${expected.map}`, expected.next)]);
   }
   try {
     const data = document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>;

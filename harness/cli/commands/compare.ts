@@ -1,8 +1,9 @@
 import { statSync } from "node:fs";
 import path from "node:path";
 import { Command } from "commander";
-import { UsageError } from "../../base/index.ts";
-import type { CompareSide } from "../../run/index.ts";
+import { EXIT, UsageError, worstExit } from "../../base/index.ts";
+import type { TracesComparison } from "../../lockstep/index.ts";
+import type { BundleReader, CompareSide, Comparison } from "../../run/index.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
 import { printable } from "../style.ts";
@@ -15,8 +16,9 @@ interface Options {
 export const build: CommandBuilder = (context) => {
   const command = new Command("compare")
     .description(
-      "Compare two runs: new failures, fixed, missing and new cases, other changes, and changed\n" +
-        "reasons of skips. A and B are bundles, or raw console logs of xtest (- for stdin).",
+      "Compare two runs: new failures, fixed, missing and new cases, other changes, changed reasons\n" +
+        "of skips, and where the traces of scenarios differ, if both have them. A and B are bundles,\n" +
+        "or raw console logs of xtest (- for stdin).",
     )
     .argument("<A>", "the run before: a bundle or a raw console log")
     .argument("<B>", "the run after: a bundle or a raw console log")
@@ -24,7 +26,8 @@ export const build: CommandBuilder = (context) => {
     .option("--json", "print JSON")
     .addHelpText(
       "after",
-      "\nExit codes: 0 no worse, 1 new failures, 6 cases are missing, 2 not comparable.\n" +
+      "\nExit codes: 0 no worse, 1 new failures or divergences, 6 cases are missing,\n" +
+        "2 not comparable.\n" +
         "Runs are not comparable when board type, platform, what stands behind RPMB, or the\n" +
         "major.minor version of xtest or OP-TEE differ. Everything else that differs is listed.",
     )
@@ -47,18 +50,53 @@ async function compareCommand(
   const before = await readSide(context, a);
   const after = await readSide(context, b);
   const comparison = compareRuns(before, after, { force: options.force === true });
-  if (options.json === true) context.out(`${JSON.stringify(comparison, undefined, 2)}\n`);
-  else {
+  const traces = await compareTraces(before, after, comparison);
+  if (options.json === true) {
+    const document = traces === undefined ? comparison : { ...comparison, traces };
+    context.out(`${JSON.stringify(document, undefined, 2)}\n`);
+  } else {
     context.out(printable(describeComparison(comparison)));
+    if (traces !== undefined) context.out(printable(await describeTraces(traces)));
     if (comparison.incomparable.length > 0 && options.force !== true) {
       context.err("The runs do not speak of the same thing; --force compares them all the same.");
     }
   }
-  context.setExit(comparison.exitCode);
+  const differs = traces !== undefined && traces.divergences.length > 0;
+  context.setExit(worstExit([comparison.exitCode, differs ? EXIT.failed : EXIT.ok]));
+}
+
+/** Runs that speak of the same thing do the same, or they diverge. */
+async function compareTraces(
+  before: Side,
+  after: Side,
+  { targets, incomparable }: Comparison,
+): Promise<TracesComparison | undefined> {
+  if (before.bundle === undefined || after.bundle === undefined) return undefined;
+  if (incomparable.length > 0) return undefined;
+  const { compareBundleTraces } = await import("../../lockstep/index.ts");
+  return await compareBundleTraces(before.bundle, after.bundle, targets);
+}
+
+const SHOWN = 100;
+
+async function describeTraces({ compared, divergences }: TracesComparison): Promise<string> {
+  const { describeDifference } = await import("../../run/index.ts");
+  const lines = divergences.slice(0, SHOWN).map(({ target, caseId, run, cause }) => {
+    const number = run === 0 ? "" : ` run ${run}`;
+    return `  ${target}  ${caseId}${number}: ${describeDifference(cause)}`;
+  });
+  if (divergences.length > SHOWN) lines.push(`  and ${divergences.length - SHOWN} more`);
+  const head = `Traces: ${compared} runs compared, ${divergences.length} diverge.`;
+  return ["", head, ...lines, ""].join("\n");
+}
+
+/** A side, with its bundle where it is one. */
+interface Side extends CompareSide {
+  readonly bundle?: BundleReader;
 }
 
 /** A folder is a bundle, anything else a log. */
-async function readSide(context: CliContext, name: string): Promise<CompareSide> {
+async function readSide(context: CliContext, name: string): Promise<Side> {
   const file = name === "-" ? name : path.resolve(context.cwd, name);
   const stat = name === "-" ? undefined : statSync(file, { throwIfNoEntry: false });
   if (name !== "-" && stat === undefined) {
@@ -71,7 +109,7 @@ async function readSide(context: CliContext, name: string): Promise<CompareSide>
     const { BundleReader } = await import("../../run/index.ts");
     const reader = await BundleReader.open(file);
     const { incomplete, results, info } = reader;
-    return { label: name, results, facts: info.facts, incomplete };
+    return { label: name, results, facts: info.facts, incomplete, bundle: reader };
   }
   const { resultsFromLog } = await import("../../xtest/index.ts");
   const results = await resultsFromLog(file, { target: "log" });

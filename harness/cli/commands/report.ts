@@ -18,6 +18,11 @@ interface Options {
   readonly json?: boolean;
 }
 
+interface TraceOptions {
+  readonly filter?: readonly string[];
+  readonly board?: readonly string[];
+}
+
 export const build: CommandBuilder = (context) => {
   const verify = new Command("verify")
     .description(
@@ -33,8 +38,20 @@ export const build: CommandBuilder = (context) => {
     )
     .action((bundle: string, options: Options) => verifyCommand(context, bundle, options));
   examples(verify, [["lockstep report verify lockstep-out/RUN", "before handing it on"]]);
+  const trace = new Command("trace")
+    .description(
+      "Print traces of scenarios in canonical form, a line for each record: symbols for what two\n" +
+        "platforms name differently, a call together with its RPCs (docs/divergences.md).",
+    )
+    .argument("<bundle>", "the folder that `lockstep run` left")
+    .option("--filter <re...>", "only cases whose id matches one of these")
+    .option("--board <board...>", "only traces of these (default: all that the bundle has)")
+    .action((bundle: string, options: TraceOptions) => traceCommand(context, bundle, options));
+  examples(trace, [
+    ["lockstep report trace lockstep-out/RUN --filter sessions --board qemu-virt", "what it did"],
+  ]);
   const command = new Command("report")
-    .usage("<bundle> [options] | verify <bundle>")
+    .usage("<bundle> [options] | verify <bundle> | trace <bundle>")
     .description(
       "Make reports from a bundle alone: every one but KCIDB, or those named with --format.",
     )
@@ -46,7 +63,7 @@ export const build: CommandBuilder = (context) => {
     .option("--origin <name>", "KCIDB's name for your CI system", "lockstep")
     .option("--json", "print the paths as JSON")
     .action((bundle: string, options: Options) => makeCommand(context, bundle, options));
-  command.enablePositionalOptions().addCommand(verify);
+  command.enablePositionalOptions().addCommand(verify).addCommand(trace);
   return examples(command, [
     ["lockstep report lockstep-out/RUN", "html, JUnit, TAP and Allure, into the bundle"],
     ["lockstep report lockstep-out/RUN --format html --out /tmp/r", "one report, elsewhere"],
@@ -79,6 +96,34 @@ async function makeCommand(context: CliContext, bundle: string, options: Options
     if (place !== undefined) context.out(readFileSync(place, "utf8"));
   } finally {
     rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+async function traceCommand(
+  context: CliContext,
+  bundle: string,
+  options: TraceOptions,
+): Promise<void> {
+  const { BundleReader } = await import("../../run/index.ts");
+  const { renderTrace } = await import("../../lockstep/index.ts");
+  const { checkedPattern } = await import("../run-loop/plan.ts");
+  const reader = await BundleReader.open(path.resolve(context.cwd, bundle));
+  const patterns = (options.filter ?? []).map((source) => new RegExp(checkedPattern(source)));
+  const files = (reader.traceIndex?.files ?? []).filter(
+    ({ target, caseId }) =>
+      options.board?.includes(target) !== false &&
+      (patterns.length === 0 || patterns.some((pattern) => pattern.test(caseId))),
+  );
+  if (files.length === 0) {
+    throw new UsageError("the bundle has no such trace", {
+      where: bundle,
+      next: "Traces are recorded with `lockstep run --trace`, and whenever scenarios run on a board.",
+    });
+  }
+  for (const { target, caseId } of files) {
+    for (const one of await reader.traces(target, caseId)) {
+      context.out(`${printable(renderTrace(one))}\n`);
+    }
   }
 }
 

@@ -3,17 +3,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { BoardConfig } from "../../board/index.ts";
 import { imageTas, type PreparedImage } from "../../images/index.ts";
-import {
-  BridgedTarget,
-  type BridgedTargetOptions,
-  folderTas,
-  loadScenario,
-  transportOf,
-} from "../../platform/index.ts";
+import { BridgedTarget, loadScenario } from "../../platform/index.ts";
 import type { SuiteSetup } from "../../run/index.ts";
 import { openBoardForCli } from "../open-board.ts";
-import { boardFacts } from "./facts.ts";
+import { boardFacts, softwareVersions, wholeImage } from "./facts.ts";
+import { endJudging, judgeFor } from "./judging.ts";
 import { observerFor } from "./observer.ts";
+import { EMULATED } from "./plan.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
 
@@ -37,26 +33,29 @@ export async function runBridged(
   const { context, writer, abort } = session;
   const dir = await mkdtemp(path.join(await ramFolder(), "lockstep-ram-"));
   const ramFile = path.join(dir, "ram");
-  const isShared = transportOf(config) === "shared-ram";
   const guest = config.bridge?.guest === undefined ? undefined : path.join(dir, "guest");
   try {
     const opened = await openBoardForCli(config, context, {
       observer: observerFor(config.name, writer),
-      ...(isShared ? { sharedRam: ramFile } : {}),
+      sharedRam: ramFile,
       qemuLogs: dir,
       ...(guest === undefined ? {} : { kernel: guest }),
     });
     const target = new BridgedTarget({
       board: opened.board,
-      ...(isShared ? { ramFile } : {}),
-      ...(config.platform === "qemu" ? { secureLog: path.join(dir, `${SECURE}.log`) } : {}),
+      ramFile,
+      secureLog: path.join(dir, `${SECURE}.log`),
       ...(guest === undefined ? {} : { kernelFile: guest }),
       env: context.env,
       abort,
-      ...(await tasOf(config, prepared)),
+      tas: prepared === undefined ? new Map() : await imageTas(prepared),
       seed: session.seed,
       narrowing: session.plan.narrowing,
     });
+    const judge = judgeFor(config, session, EMULATED, () =>
+      softwareVersions(opened.board, wholeImage(config, prepared)),
+    );
+    let ended = false;
     const stage = context.progress.stage(`suites on ${config.name}`);
     try {
       const cases = await runSuites({
@@ -69,13 +68,15 @@ export async function runBridged(
         clausesOf: async (reference) => (await loadScenario(reference)).clauses,
         progress: context.progress,
         abort,
-        ...session.tracing(),
+        ...session.tracing(async (result, traces) => await judge.judge(result, traces)),
       });
+      ended = true;
       stage.done(`${cases} cases`);
     } catch (error) {
       stage.failed();
       throw error;
     } finally {
+      endJudging(judge, session, ended);
       await target.close();
       session.recordFacts(await boardFacts(config, opened.board, prepared));
       await opened.close();
@@ -83,17 +84,6 @@ export async function runBridged(
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
-}
-
-/** The folder that the board file names, else those of its image, else none. */
-async function tasOf(
-  { bridge, file }: BoardConfig,
-  prepared: PreparedImage | undefined,
-): Promise<Pick<BridgedTargetOptions, "tas" | "tasFrom">> {
-  const folder = bridge?.tas;
-  if (folder !== undefined) return { tas: await folderTas(folder, file), tasFrom: folder };
-  if (prepared !== undefined) return { tas: await imageTas(prepared) };
-  return { tas: new Map(), tasFrom: "the board file (bridge.tas)" };
 }
 
 async function ramFolder(): Promise<string> {

@@ -3,6 +3,7 @@ import type {
   CaseResult,
   ClauseVerdict,
   Comparison,
+  Divergences,
   FactsSheet,
   RunTotals,
   SheetInRun,
@@ -37,12 +38,14 @@ export interface RunDocument {
   readonly totals: readonly RunTotals[];
   /** What `--stress` did, by target. */
   readonly stress?: Timeline["stress"];
+  /** Where boards differ from the emulated platform; absent where no traces were compared. */
+  readonly divergences?: Divergences;
   readonly clauses?: ClausesDocument;
   readonly baseline?: Comparison;
 }
 
 export function runDocument(
-  { dir, info, results, catalogue }: BundleReader,
+  { dir, info, results, catalogue, divergences }: BundleReader,
   exitCode: number,
   { totals, stress }: Pick<Timeline, "totals" | "stress">,
   baseline: Comparison | undefined,
@@ -58,6 +61,7 @@ export function runDocument(
     cases: results.cases,
     totals,
     ...(stress.length === 0 ? {} : { stress }),
+    ...(divergences === undefined ? {} : { divergences }),
     ...(catalogue === undefined ? {} : { clauses: clausesDocument(catalogue, results.cases) }),
     ...(baseline === undefined ? {} : { baseline }),
   };

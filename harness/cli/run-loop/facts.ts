@@ -37,6 +37,21 @@ function partsOf(own: OwnTarget): Record<string, string> {
   return { "secure world": whose("createSecureWorld"), mediator: whose("createMediator") };
 }
 
+/** Versions of the software on a board: of its image's packages, and otherwise as its consoles printed them. */
+export function softwareVersions(
+  live: Pick<LiveBoard, "versions">,
+  whole: PreparedImage | undefined,
+): Readonly<Record<string, string>> {
+  const packages = whole?.packages ?? {};
+  const packaged = Object.entries({ ...PACKAGED, optee: "optee-os" }).flatMap(
+    ([software, name]) => {
+      const version = packages[name];
+      return version === undefined ? [] : [[software, version] as const];
+    },
+  );
+  return { ...live.versions, ...Object.fromEntries(packaged) };
+}
+
 /**
  * What is known of a board: versions as its consoles printed them, hashes of the files that it
  * booted, packages from the image's manifest. What was not observed stays `unknown`.

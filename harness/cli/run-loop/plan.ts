@@ -1,16 +1,11 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
-import {
-  type BoardConfig,
-  boardFileError,
-  type BridgeTransport,
-  loadBoard,
-  missingFiles,
-} from "../../board/index.ts";
+import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
 import { loadOwnTarget, type Narrowing, type OwnTarget } from "../../platform/index.ts";
+import type { Expectation } from "../../lockstep/index.ts";
 import type { CaseFilter, StressKind } from "../../run/index.ts";
-import { isBridged, withTransport } from "./bridged.ts";
+import { isBridged } from "./bridged.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
 /** The platform that always runs: the column that every board is held against. */
@@ -26,8 +21,6 @@ export interface RunOptions {
   readonly retries: number;
   readonly narrowing: Narrowing;
   readonly stress?: StressKind | undefined;
-  /** How boards are reached that run scenarios; as their files say when left out. */
-  readonly transport?: BridgeTransport | undefined;
   /** Traces every scenario, also without a board to compare it with. */
   readonly trace?: boolean;
 }
@@ -44,6 +37,8 @@ export interface RunPlan {
   /** What the emulated platform is put under. */
   readonly stress?: StressKind;
   readonly retries: number;
+  /** Known divergences of boards whose scenarios are compared with the emulated platform's. */
+  readonly expectations: ReadonlyMap<string, readonly Expectation[]>;
   /** Whether what scenarios exchange with the secure world is recorded. */
   readonly trace: boolean;
 }
@@ -52,10 +47,7 @@ export interface RunPlan {
 export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
   const { suites, patterns } = await checkSelection(options.suites, options.filters);
   const targets = await ownTargets(options);
-  const { transport } = options;
-  const named = await checkedBoards(options.boards, targets, env);
-  const boards =
-    transport === undefined ? named : named.map((one) => withTransport(one, transport));
+  const boards = await checkedBoards(options.boards, targets, env);
   if (options.stress !== undefined) refuseReal(boards, options.stress);
   return {
     boards,
@@ -65,6 +57,7 @@ export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Prom
     narrowing: options.narrowing,
     ...(options.stress === undefined ? {} : { stress: options.stress }),
     retries: options.retries,
+    expectations: await knownDivergences(boards, env),
     trace: options.trace === true || boards.some(isBridged),
   };
 }
@@ -94,6 +87,16 @@ async function ownTargets({ targets, cwd }: RunOptions): Promise<readonly OwnTar
   const loaded: OwnTarget[] = [];
   for (const file of targets) loaded.push(await loadOwnTarget(file, cwd));
   return loaded;
+}
+
+/** Loads what is needed for it only where boards are compared. */
+async function knownDivergences(
+  boards: readonly BoardConfig[],
+  env: NodeJS.ProcessEnv,
+): Promise<RunPlan["expectations"]> {
+  if (!boards.some(isBridged)) return new Map();
+  const { plannedExpectations } = await import("./judging.ts");
+  return await plannedExpectations(boards, env);
 }
 
 /** A real board would run without the stress that was asked for, and nobody would notice. */
@@ -157,7 +160,8 @@ async function availableSuites(): Promise<string[]> {
   return found.toSorted((a, b) => (a < b ? -1 : 1));
 }
 
-function checkedPattern(source: string): string {
+/** A regular expression of `--filter`. Throws UsageError for what is none. */
+export function checkedPattern(source: string): string {
   try {
     return new RegExp(source).source;
   } catch (error) {

@@ -7,6 +7,7 @@ import {
   UsageError,
 } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
+import type { Judgement } from "../../lockstep/index.ts";
 import {
   type BundleWriter,
   exitCodeFor,
@@ -31,6 +32,7 @@ export class RunSession {
   readonly seed: number;
   readonly #codes: ExitCode[] = [];
   readonly #facts = new Map<string, FactsSheet>();
+  readonly #judgements: Judgement[] = [];
   #interrupted: string | undefined;
 
   constructor(parts: Pick<RunSession, "plan" | "writer" | "context" | "seed">) {
@@ -52,6 +54,15 @@ export class RunSession {
   recordFacts(facts: FactsSheet): void {
     this.#facts.set(facts.board, facts);
     this.writer.facts(facts);
+  }
+
+  /** What the comparison of a board's scenarios with the emulated platform's came to. */
+  addJudgement(judgement: Judgement): void {
+    this.#judgements.push(judgement);
+  }
+
+  get judgements(): readonly Judgement[] {
+    return this.#judgements;
   }
 
   get interrupted(): string | undefined {

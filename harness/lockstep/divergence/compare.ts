@@ -176,7 +176,7 @@ class Comparing {
   }
 
   #same(left: CanonicalField, right: CanonicalField): boolean {
-    return (left.asSent === true && right.asSent === true) || this.#equal(left.value, right.value);
+    return this.#equal(left.value, right.value) || (left.asSent === true && right.asSent === true);
   }
 
   #equal(left: FieldValue, right: FieldValue): boolean {

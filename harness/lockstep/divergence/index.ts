@@ -1,3 +1,4 @@
+export { compareBundleTraces, type TraceDivergence, type TracesComparison } from "./bundles.ts";
 export { canonicalTrace } from "./canonical.ts";
 export {
   compareTraces,
@@ -5,4 +6,7 @@ export {
   type Explain,
   type TraceComparison,
 } from "./compare.ts";
+export { loadExpectations } from "./expectations/load.ts";
+export type { Expectation } from "./expectations/model.ts";
+export { DivergenceJudge, type Judgement, type JudgeOptions } from "./judge.ts";
 export { renderTrace } from "./render.ts";

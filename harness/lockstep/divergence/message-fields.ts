@@ -161,7 +161,7 @@ function paramFields(
       break;
     }
     case "rmem":
-      add("offs", param.a, constant(param.a));
+      add("offs", param.a, wordValue(words.offs, a, place));
       add("size", param.b, wordValue(sizeType(words, message), b, place));
       add("shm_ref", param.c, cookie(place, c, false));
       break;
@@ -200,6 +200,8 @@ function wordValue(type: WordType | undefined, value: string, place: MessagePlac
     case "garbage":
     case "opaque":
       return loose(type);
+    case "name":
+      return loose("opaque");
     case "ta size":
       return taSizes.has(value) ? symbol("taSize", "ta", value) : constant(value);
     case "constant":
@@ -212,17 +214,20 @@ function wordValue(type: WordType | undefined, value: string, place: MessagePlac
 
 function dataField(name: string, data: TraceData, type: WordType | undefined): CanonicalField {
   const { size, digest, head } = data;
-  const raw = `${size} bytes, SHA-256 ${digest}…, ${head}${size > 32 ? "…" : ""}`;
-  const text = type === "opaque" ? undefined : `${size} bytes ${textOf(head) ?? digest}`;
-  return field(name, "data", raw, text === undefined ? loose("opaque") : constant(text));
+  const raw = `${size} bytes, SHA-256 ${digest}…, ${head}${head.length < 2 * size ? "…" : ""}`;
+  return field(name, "data", raw, dataValue(data, type));
 }
 
-/** What is a short printable string is shown as one; the digest is what is compared of all else. */
-function textOf(head: string): string | undefined {
+function dataValue({ size, digest, head }: TraceData, type: WordType | undefined): FieldValue {
+  if (type === "opaque") return loose("opaque");
   const bytes = Buffer.from(head, "hex");
-  if (bytes.length === 0 || bytes.length >= 32) return undefined;
   const end = bytes.indexOf(0);
   const text = bytes.subarray(0, end < 0 ? bytes.length : end).toString("latin1");
-  const rest = end < 0 ? bytes.length : end + 1;
-  return rest === bytes.length && /^[ -~]+$/.test(text) ? JSON.stringify(text) : undefined;
+  if (type === "name" && (end >= 0 || bytes.length === size)) {
+    return constant(`${size} bytes ${JSON.stringify(text)}`);
+  }
+  // A short printable text is shown as such where nothing else is in it.
+  const whole = bytes.length === size && (end < 0 || end === size - 1);
+  const shown = whole && /^[ -~]+$/.test(text) ? JSON.stringify(text) : digest;
+  return constant(`${size} bytes ${shown}`);
 }

@@ -23,31 +23,50 @@ export function valueText(value: FieldValue, show: (symbol: SymbolValue) => stri
 
 /**
  * A record on one line: guest, direction (`>` into the secure world, `<` out of it, doubled behind the
- * mediator), call, and the fields that say something: zeros and registers that came back as they were
- * sent are left out.
+ * mediator), call, and the fields that say something. Left out are zeros, registers that came back as
+ * they were sent, and what every message of its kind has. Parameters are `p0:TYPE` and their words.
  */
 export function recordLine(record: CanonicalRecord, show: (symbol: SymbolValue) => string): string {
   const { guest, where, phase, type } = record;
   const arrow = phase === undefined ? "" : phase === "enter" ? ">" : "<";
+  const fields = record.fields();
+  const params = fields.filter(({ name }) => name.endsWith(".attr")).length;
+  const shown = fields.filter((one) => type !== "smc" || says(one, record, params));
   const head = [
     guest === undefined ? "" : `g${guest}`,
     where === "port" ? arrow + arrow : arrow,
     record.call,
   ].filter((part) => part !== "");
-  const shown = record.fields().filter((one) => type !== "smc" || says(one, phase));
-  const fields = shown.map((one) => `${one.name}=${valueText(one.value, show)}`);
-  const line = [...head, ...fields].join(" ");
+  const line = [...head, ...shown.map((one) => fieldText(one, show))].join(" ");
   return line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line;
+}
+
+function fieldText({ name, value }: CanonicalField, show: (symbol: SymbolValue) => string): string {
+  const text = valueText(value, show);
+  const [, index = "", word = ""] = /^params\[(\d+)\]\.(.+)$/.exec(name) ?? [];
+  if (index === "") return `${name}=${text}`;
+  return word === "attr" ? `p${index}:${text}` : `${word}=${text}`;
 }
 
 function says(
   { name, value, asSent }: CanonicalField,
-  phase: "enter" | "leave" | undefined,
+  { phase, call }: CanonicalRecord,
+  params: number,
 ): boolean {
-  if (name === "a0") return phase === "leave";
-  if (asSent === true || name === "cmd") return false;
+  if (name.endsWith(".attr")) return true;
+  if ((asSent === true && value.kind === "constant") || name === "cmd") return false;
   if (value.kind === "loose") return value.of !== "garbage";
-  return value.kind !== "constant" || !/^(?:0x0|0|NONE)$/.test(value.text);
+  if (value.kind !== "constant") return true;
+  const { text } = value;
+  if (name === "a0") return phase === "leave" && text !== "RPC_CMD";
+  if (name === "num_params") return text !== `0x${params.toString(16)}`;
+  if (name === "ret") {
+    const isRpc = call.startsWith("RPC ") || call.startsWith("RETURN_FROM_RPC");
+    if (phase === "enter" && !isRpc) return text !== "TEEC_SUCCESS";
+    if (phase === "leave" && isRpc) return text !== "TEEC_ERROR_GENERIC";
+    return true;
+  }
+  return !/^(?:0x0|0)$/.test(text);
 }
 
 /** The canonical form of a trace as text: a line of what it is, then one for each record with its number. */

@@ -52,7 +52,8 @@ function leafOf(value: unknown): { raw: string; value: FieldValue } | undefined 
     return { raw: text, value: constant(text) };
   }
   const { $bigint: big, $bytes: bytes } = value as Tagged;
-  if (typeof big === "string" && /^-?\d{1,40}$/.test(big)) return numberLeaf(BigInt(big));
+  if (typeof big === "string" && /^0x[0-9a-f]{1,32}$/.test(big)) return numberLeaf(BigInt(big));
+  if (typeof big === "string") return { raw: big, value: constant(big) };
   if (typeof bytes === "string") return { raw: bytes, value: constant(bytes) };
   return undefined;
 }

@@ -14,13 +14,17 @@ export type WordType =
   /** The size of a TA's image, and what is derived from it. */
   | "ta size"
   /** Contents of which only the size is compared. */
-  | "opaque";
+  | "opaque"
+  /** Contents that are a text up to its NUL; what is behind it is whatever was there before. */
+  | "name";
 
 /** The types of one parameter; what is left out is constant. */
 export interface ParamWords {
   readonly a?: WordType;
   readonly b?: WordType;
   readonly c?: WordType;
+  /** Of a registered reference. */
+  readonly offs?: WordType;
   readonly size?: WordType;
   readonly data?: WordType;
 }
@@ -31,27 +35,31 @@ export type MessageWords = readonly ParamWords[];
 /** Messages of the normal world (MSG section 2); of TAs' own parameters c is not looked at (MSG-2.2.VALUE). */
 export const CALL_WORDS: Readonly<Record<number, MessageWords>> = {
   [MSG_CMD.OPEN_SESSION]: [{ c: "garbage" }, {}],
-  [MSG_CMD.UNREGISTER_SHM]: [{ c: "cookie" }],
+  // Whatever the attributes say, the same words are meant.
+  [MSG_CMD.REGISTER_SHM]: [{ a: "address", offs: "address", c: "cookie" }],
+  [MSG_CMD.UNREGISTER_SHM]: [{ a: "garbage", b: "garbage", c: "cookie" }],
   [MSG_CMD.RECLAIM_PROTMEM]: [{ c: "cookie" }],
 };
 /** Of every parameter that the tables do not name. */
 export const OTHER_CALL_WORDS: ParamWords = { c: "garbage" };
 
 const FS: Readonly<Record<number, MessageWords>> = {
-  [FS_OP.OPEN]: [{}, {}, { a: "new handle" }],
-  [FS_OP.CREATE]: [{}, {}, { a: "new handle" }],
+  [FS_OP.OPEN]: [{}, { data: "name" }, { a: "new handle" }],
+  [FS_OP.CREATE]: [{}, { data: "name" }, { a: "new handle" }],
   [FS_OP.CLOSE]: [{ b: "handle" }],
   // What is stored is encrypted under a key and with random numbers that no other platform has.
   [FS_OP.READ]: [{ b: "handle" }, { data: "opaque" }],
   [FS_OP.WRITE]: [{ b: "handle" }, { data: "opaque" }],
   [FS_OP.TRUNCATE]: [{ b: "handle" }],
-  [FS_OP.OPENDIR]: [{}, {}, { a: "new handle" }],
+  [FS_OP.REMOVE]: [{}, { data: "name" }],
+  [FS_OP.RENAME]: [{}, { data: "name" }, { data: "name" }],
+  [FS_OP.OPENDIR]: [{}, { data: "name" }, { a: "new handle" }],
   [FS_OP.CLOSEDIR]: [{ b: "handle" }],
-  [FS_OP.READDIR]: [{ b: "handle" }],
+  [FS_OP.READDIR]: [{ b: "handle" }, { data: "name" }],
 };
 
 const SOCKET: Readonly<Record<number, MessageWords>> = {
-  [SOCKET_OP.OPEN]: [{ b: "instance" }, {}, {}, { a: "new handle" }],
+  [SOCKET_OP.OPEN]: [{ b: "instance" }, {}, { data: "name" }, { a: "new handle" }],
   [SOCKET_OP.CLOSE]: [{ b: "instance", c: "handle" }],
   [SOCKET_OP.CLOSE_ALL]: [{ b: "instance" }],
   [SOCKET_OP.SEND]: [{ b: "instance", c: "handle" }],

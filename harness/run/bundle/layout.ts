@@ -5,12 +5,13 @@ export const RUN_JSON = "run.json";
 export const EVENTS = "events.jsonl";
 export const RESULTS = "results.json";
 export const CLAUSES = "clauses.json";
+export const DIVERGENCES = "divergences.json";
 export const TRACES = "traces";
 export const TRACE_INDEX = "traces.json";
 
 /** Everything that lockstep writes into a bundle, so that an old bundle can be told and replaced. */
 export const BUNDLE_ENTRY =
-  /^(?:run\.json|events\.jsonl|results\.json|clauses\.json|traces|traces\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|\.[\w.-]+\.tmp)$/;
+  /^(?:run\.json|events\.jsonl|results\.json|clauses\.json|divergences\.json|traces|traces\.json|junit\.xml|results\.tap|kcidb\.json|report\.html|allure-results|console-[\w.-]+\.raw|\.[\w.-]+\.tmp)$/;
 
 /**
  * File of a console stream: `console-<name>.raw`, and `console-<board>-<name>.raw` in a run of

@@ -11,7 +11,9 @@ import type {
 } from "../model.ts";
 import type { Trace } from "../trace.ts";
 import { readLines } from "./json-lines.ts";
-import { CLAUSES, EVENTS, RESULTS, RUN_JSON, sortedResults } from "./layout.ts";
+import { CLAUSES, DIVERGENCES, EVENTS, RESULTS, RUN_JSON, sortedResults } from "./layout.ts";
+import type { Divergences } from "../divergences.ts";
+import { divergences } from "./divergence-shapes.ts";
 import { exists, parse, readJson, requirePlainFile } from "./outside.ts";
 import { caseResult, clauseCatalogue, results, runEvent, runInfo } from "./shapes.ts";
 import { readTraceIndex, readTraces, type TraceIndex } from "./trace-reader.ts";
@@ -30,6 +32,7 @@ export interface Slice {
 const MAX_RUN_JSON = 64 * 1024 * 1024;
 const MAX_RESULTS = 512 * 1024 * 1024;
 const MAX_CLAUSES = 16 * 1024 * 1024;
+const MAX_DIVERGENCES = 256 * 1024 * 1024;
 /** Default bound of a slice in bytes. */
 const MAX_SLICE = 64 * 1024;
 
@@ -44,6 +47,7 @@ export class BundleReader {
   readonly info: RunInfo;
   readonly results: Results;
   #catalogue: ClauseCatalogue | undefined;
+  #divergences: Divergences | undefined;
 
   private constructor(dir: string, info: RunInfo, cases: Results) {
     this.dir = dir;
@@ -61,6 +65,18 @@ export class BundleReader {
       this.#catalogue = readJson(file, MAX_CLAUSES, clauseCatalogue);
     }
     return this.#catalogue;
+  }
+
+  /**
+   * Where boards differ from the emulated platform; undefined where no traces were compared. Throws
+   * UsageError when the file is not what lockstep writes.
+   */
+  get divergences(): Divergences | undefined {
+    const file = path.join(this.dir, DIVERGENCES);
+    if (this.#divergences === undefined && exists(file)) {
+      this.#divergences = readJson(file, MAX_DIVERGENCES, divergences);
+    }
+    return this.#divergences;
   }
 
   /**

@@ -22,12 +22,14 @@ import type {
   RunInfo,
   RunTotals,
 } from "../model.ts";
+import type { Divergences } from "../divergences.ts";
 import type { RunSink } from "../sink.ts";
 import type { Trace } from "../trace.ts";
 import { AppendFile, writeError, writeFileAtomic } from "./disk.ts";
 import { makeBundleFolder, refuseForeignFolder, removeOldBundle } from "./folder.ts";
 import {
   CLAUSES,
+  DIVERGENCES,
   EVENTS,
   RESULTS,
   RUN_JSON,
@@ -94,6 +96,7 @@ export class BundleWriter implements RunSink {
   readonly #results = new Map<string, CaseResult>();
   #info: RunInfo;
   #catalogue: FileDigest | undefined;
+  #divergences: FileDigest | undefined;
   #infoDirty = false;
   #infoCostMs = 0;
   #buffered = 0;
@@ -227,6 +230,14 @@ export class BundleWriter implements RunSink {
     this.#guard(() => writeFileAtomic(path.join(this.dir, CLAUSES), text));
   }
 
+  /** Where boards differ from the emulated platform; at most once, when all boards have run. */
+  divergences(found: Divergences): void {
+    this.#open();
+    const text = `${JSON.stringify(maskValue(this.#known, found), undefined, 1)}\n`;
+    this.#divergences = digestOf(text);
+    this.#guard(() => writeFileAtomic(path.join(this.dir, DIVERGENCES), text));
+  }
+
   problem(text: string): void {
     this.#change({ problems: [...this.#info.problems, maskValue(this.#known, text)] });
   }
@@ -311,6 +322,7 @@ export class BundleWriter implements RunSink {
       ...this.#streams.digests(),
     ];
     if (this.#catalogue !== undefined) files.push([CLAUSES, this.#catalogue]);
+    if (this.#divergences !== undefined) files.push([DIVERGENCES, this.#divergences]);
     for (const [name, text] of Object.entries(texts)) {
       if (text !== undefined) files.push([name, digestOf(text)]);
     }
