@@ -40,6 +40,11 @@ function writerSource(folder: string, cases: number): string {
         writer.event({ type: "case-start", target: "b", id: "s." + i, offsets });
         writer.raw("b", "normal", Buffer.alloc(1000, "x"));
         if (i % 50 === 0) writer.problem("problem " + i);
+        if (i % 10 === 0) {
+          const header = { type: "trace", format: 1, target: "b", caseId: "s." + i, run: 0,
+            reference: "s/a#b", conduit: "vm", seed: 1, clauses: [] };
+          writer.trace({ header, records: [{ type: "end", how: "done", value: i }] });
+        }
         writer.event({ type: "case-end", target: "b", id: "s." + i, status: "pass", offsets });
         writer.result({ target: "b", suite: "s", id: "s." + i, title: "t", status: "pass" });
         if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -77,6 +82,13 @@ test("killed at any moment, a run leaves a readable bundle that says it is incom
     // A result follows its case-end at once: at most one was lost between the two.
     expect(ended - passed).toBeGreaterThanOrEqual(0);
     expect(ended - passed).toBeLessThanOrEqual(1);
+    for (const { id, status } of reader.results.cases) {
+      const traces = await reader.traces("b", id);
+      if (status !== "pass" || Number(id.slice(2)) % 10 !== 0) continue;
+      expect(traces[0]?.records).toEqual([
+        { type: "end", how: "done", value: Number(id.slice(2)) },
+      ]);
+    }
     const missed = reader.results.cases.filter((one) => one.status === "miss").length;
     expect(missed).toBeLessThanOrEqual(1);
   }
@@ -146,6 +158,7 @@ describe("a disk that takes no more", () => {
         "console-normal.raw",
         "events.jsonl",
         "run.json",
+        "traces",
       ]);
     },
   );
