@@ -94,6 +94,11 @@ export class Board implements LiveBoard {
     await this.#parts.strategy.recover(deadline);
   }
 
+  async restart(deadline: Deadline): Promise<void> {
+    this.#mustBeOpen();
+    await this.#parts.strategy.restart(deadline);
+  }
+
   command(over: "ssh" | "console"): CommandProtocol {
     const commands = this.#parts.commands[over];
     if (commands !== undefined) return new GuardedCommands(commands, this.#parts.gate);

@@ -42,6 +42,12 @@ export interface LiveBoard {
   transition(state: BoardState, deadline: Deadline): Promise<void>;
   /** Switches the board off, whatever state it is in, and clears `broken`; the next transition boots it. */
   recover(deadline: Deadline): Promise<void>;
+  /**
+   * Ends whatever runs on the board and brings it to its boot loader's prompt through a reset of the
+   * whole machine, from any state, `broken` included. Where its power cannot be switched by a driver,
+   * the boot loader is told to reset; a board that hangs is waited for, as a watchdog may reset it.
+   */
+  restart(deadline: Deadline): Promise<void>;
   /** Commands on the board's Linux over SSH or the console shell. Throws BoardFileError if there is none. */
   command(over: "ssh" | "console"): CommandProtocol;
   readonly files: FileTransferProtocol;

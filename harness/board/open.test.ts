@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
@@ -65,6 +65,42 @@ async function start(scenario: string, changes: Changes = {}) {
 
 const switched = async (): Promise<string[]> =>
   (await readFile(path.join(dir, "log"), "utf8").catch(() => "")).split("\n").slice(0, -1);
+
+/** A board that is taken as it is found. */
+async function found(scenario: string): ReturnType<typeof start> {
+  const started = await start(scenario, { power: { driver: "none" }, onExit: "leave" });
+  await writeFile(path.join(dir, "power"), "on");
+  return started;
+}
+
+suite("a board whose power nobody can switch", () => {
+  test(
+    "is found standing at its boot loader, which can be told to reset it",
+    async () => {
+      const { board, incidents } = await found("standing");
+      await board.transition("bootloader", soon());
+      expect(board.state).toBe("bootloader");
+      expect(board.versions["tf-a"]).toBeUndefined();
+      await board.restart(soon());
+      expect(board.state).toBe("bootloader");
+      expect(board.versions["tf-a"]).toBe("v2.12.1(release)");
+      expect(incidents).toEqual([]);
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "is waited for while it hangs, until its watchdog resets it",
+    async () => {
+      const { board } = await found("hung");
+      await board.restart(soon());
+      expect(board.state).toBe("bootloader");
+      await board.transition("linux", soon());
+      expect(board.state).toBe("linux");
+    },
+    TIMEOUT,
+  );
+});
 
 suite(missing === undefined ? "a board on a pty" : `a board on a pty (skipped: ${missing})`, () => {
   test(

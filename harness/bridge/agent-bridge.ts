@@ -82,6 +82,7 @@ export class AgentBridge implements WireMachine {
   readonly #smcMs: number;
   readonly #silenceMs: number;
   #number: number;
+  #avoided: number | undefined;
   /** Longest payload that the line is trusted with. */
   #limit: number = MAX_PAYLOAD;
   #good = 0;
@@ -208,6 +209,12 @@ export class AgentBridge implements WireMachine {
     await this.#prompt.run("echo", deadline);
   }
 
+  /** The machine may be put back to what it is now, as often as one likes. */
+  checkpoint(): void {
+    this.#avoided = this.#number;
+    this.#link.avoidLast();
+  }
+
   /** Listens no more, whatever runs on the board. */
   close(): void {
     this.#link.close();
@@ -215,7 +222,8 @@ export class AgentBridge implements WireMachine {
 
   #job(operation: AgentOperation): Job {
     if (operation.kind === "smc") {
-      this.#number = (this.#number + 1) % NUMBERS;
+      do this.#number = (this.#number + 1) % NUMBERS;
+      while (this.#number === this.#avoided);
       return jobOf(operation, 0, this.#number);
     }
     const { at } = operation;

@@ -42,6 +42,7 @@ export class AgentLink {
   readonly #scanner: FrameScanner;
   readonly #stops: (() => void)[];
   #sequence: number;
+  #avoided: number | undefined;
   #answer: Uint8Array | undefined;
   #complained = false;
   /** What came since the last frame, its end. */
@@ -78,6 +79,11 @@ export class AgentLink {
     ];
   }
 
+  /** The machine may go back to what it is now, and then takes the last sequence for a repetition. */
+  avoidLast(): void {
+    this.#avoided = this.#sequence;
+  }
+
   close(): void {
     for (const stop of this.#stops) stop();
   }
@@ -92,7 +98,8 @@ export class AgentLink {
     deadline: Deadline,
     options: { readonly patienceMs: number; readonly tries: number },
   ): Promise<Uint8Array> {
-    this.#sequence = (this.#sequence + 1) % SEQUENCES;
+    do this.#sequence = (this.#sequence + 1) % SEQUENCES;
+    while (this.#sequence === this.#avoided);
     const frame = encodeFrame(AGENT_SYNC.request, { sequence: this.#sequence, payload });
     const wireMs = (frame.length + FRAME_OVERHEAD) * this.#msPerByte;
     this.#answer = undefined;

@@ -12,6 +12,7 @@ import {
   readAnswer,
   WordRows,
 } from "./console-page.ts";
+import { mustBeFree } from "./loader-memory.ts";
 import type { LoaderPrompt } from "./loader-prompt.ts";
 import { LoaderLines, memoryWrites } from "./loader-writes.ts";
 import type { RamWindow } from "./ram-window.ts";
@@ -65,7 +66,7 @@ export class ConsoleBridge implements WireMachine {
 
   /**
    * Puts the program in place and proves that it runs. Throws InfrastructureError when the boot loader
-   * lacks `mw`, `md` or `go` or the line is too bad, TargetCrashError when the board is lost.
+   * lacks `mw`, `md` or `go` or the line is too bad, BoardFileError when the window is not free, TargetCrashError when the board is lost.
    */
   static async start(options: ConsoleBridgeOptions, deadline: Deadline): Promise<ConsoleBridge> {
     const bridge = new ConsoleBridge(options);
@@ -140,6 +141,7 @@ export class ConsoleBridge implements WireMachine {
   async #load(program: Uint8Array, deadline: Deadline): Promise<void> {
     if (program.length > CONSOLE_PAGE.codeSize) throw new RangeError("the program is too large");
     await this.#requireCommands(deadline);
+    await mustBeFree(this.#prompt, this.#window, deadline);
     const code = new Uint8Array(CONSOLE_PAGE.codeSize);
     code.set(program);
     const clear = `mw.q ${hex(this.#page + CONSOLE_PAGE.answer)} 0 ${hex(CONSOLE_PAGE.answerWords)}`;
@@ -197,8 +199,10 @@ export class ConsoleBridge implements WireMachine {
     const said = await this.#prompt.run("dcache flush;icache flush", deadline);
     // Both say nothing when they worked.
     if (said.every((line) => line.trim() === "")) return;
-    const scratch = this.#window.take(EVICTION);
-    const fill = `mw.q ${hex(scratch)} 0 ${hex(EVICTION / WORD)}`;
+    const { base, size } = this.#window.rest;
+    if (size < EVICTION)
+      throw new RangeError("the board's free RAM is too small to empty its caches");
+    const fill = `mw.q ${hex(base)} 0 ${hex(EVICTION / WORD)}`;
     await this.#lines.run([], fill, deadline, workMs(EVICTION));
   }
 

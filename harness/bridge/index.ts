@@ -10,6 +10,7 @@ export { type LoaderConsole, loaderConsoleOf } from "./loader-console.ts";
 export { LoaderPrompt, type LoaderPromptOptions } from "./loader-prompt.ts";
 export { MAILBOX_SCRATCH } from "./mailbox-page.ts";
 export { type FreeRam, RamWindow } from "./ram-window.ts";
+export { receiveError, type SentError, sendError } from "./remote-errors.ts";
 export { RemoteMachine } from "./remote-machine.ts";
 export type { RemoteLink } from "./remote-protocol.ts";
 export { type MachineServer, serveMachine } from "./remote-server.ts";

@@ -125,6 +125,11 @@ export class LoaderPrompt {
     });
   }
 
+  /** What stands on the line is not known any more. */
+  forget(): void {
+    this.#clean = false;
+  }
+
   /** Gets rid of whatever stands on the line: Ctrl-C until the prompt answers. */
   async #clear(deadline: Deadline): Promise<void> {
     for (let knock = 1; knock <= KNOCKS; knock += 1) {

@@ -9,6 +9,10 @@ export interface FreeRam {
 
 /** Hands out whole pages of a board's free RAM from its start, and refuses every address outside it. */
 export class RamWindow {
+  /** All of it. */
+  readonly free: FreeRam;
+  /** The board file. */
+  readonly where: string;
   readonly #base: number;
   readonly #end: number;
   #next: number;
@@ -25,6 +29,8 @@ export class RamWindow {
         seen: `base 0x${base.toString(16)}, size 0x${size.toString(16)}`,
       });
     }
+    this.free = free;
+    this.where = where;
     this.#base = base;
     this.#end = end;
     this.#next = base;

@@ -12,9 +12,6 @@ export interface MachineServer {
   close(): void;
 }
 
-/** Most bytes that a repeated write makes at a time where the machine cannot repeat them itself. */
-const FILL_CHUNK = 64 * 1024;
-
 /**
  * Serves a machine of this thread to the `RemoteMachine` of one worker, one request after the other.
  * `limitMs` bounds each of them; `abort` ends the one under way with InterruptedError.
@@ -68,33 +65,25 @@ async function answerTo(
       const { at, size, count } = request;
       return { number, checksums: await machine.checksums(at as Pa, size, count, deadline) };
     }
-    await writeAll(machine, request.writes, deadline);
-    if (request.x === undefined) return { number, x: undefined };
-    const registers = new Registers();
-    for (const [index, word] of request.x.entries()) registers.set64(index, word);
-    await machine.smc(registers, deadline);
-    return { number, x: request.x.map((_, index) => registers.get64(index)) };
+    const registers = request.x === undefined ? undefined : new Registers();
+    for (const [index, word] of (request.x ?? []).entries()) registers?.set64(index, word);
+    await call(machine, request.writes, registers, deadline);
+    return { number, x: request.x?.map((_, index) => registers?.get64(index) ?? 0n) };
   } catch (error) {
     return { number, error: sendError(error) };
   }
 }
 
-async function writeAll(
+async function call(
   machine: WireMachine,
   writes: readonly MemoryWrite[],
+  registers: Registers | undefined,
   deadline: Deadline,
 ): Promise<void> {
-  if (writes.length === 0) return;
-  if (machine.writeAll !== undefined) {
-    await machine.writeAll(writes, deadline);
+  if (machine.call !== undefined) {
+    await machine.call(writes, registers, deadline);
     return;
   }
-  for (const { at, bytes, length = bytes.length } of writes) {
-    const chunk = Math.max(1, Math.floor(FILL_CHUNK / bytes.length)) * bytes.length;
-    for (let done = 0; done < length; done += chunk) {
-      const part = new Uint8Array(Math.min(chunk, length - done));
-      for (let to = 0; to < part.length; to += bytes.length) part.set(bytes, to);
-      await machine.write((at + done) as Pa, part, deadline);
-    }
-  }
+  if (writes.length > 0) await machine.writeAll(writes, deadline);
+  if (registers !== undefined) await machine.smc(registers, deadline);
 }

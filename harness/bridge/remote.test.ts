@@ -10,7 +10,7 @@ import {
 import type { Registers } from "../machine/index.ts";
 import { receiveError, sendError } from "./remote-errors.ts";
 import { RemoteClient } from "./testing/remote-client.ts";
-import type { WireMachine } from "./wire-machine.ts";
+import type { MemoryWrite, WireMachine } from "./wire-machine.ts";
 
 const BASE = 0x4800_0000;
 const SIZE = 8 * 4096;
@@ -29,8 +29,14 @@ class FakeWireMachine implements WireMachine {
   }
 
   async write(at: number, bytes: Uint8Array): Promise<void> {
+    await this.writeAll([{ at, bytes }]);
+  }
+
+  async writeAll(writes: readonly MemoryWrite[]): Promise<void> {
     await this.#turn();
-    this.ram.set(bytes, at - BASE);
+    for (const { at, bytes, length = bytes.length } of writes) {
+      this.ram.fill(bytes, at - BASE, at - BASE + length);
+    }
   }
 
   async checksums(at: number, size: number, count: number): Promise<readonly number[]> {

@@ -1,5 +1,6 @@
 import { type Deadline, InfrastructureError } from "../base/index.ts";
 import type { Pa } from "../machine/index.ts";
+import { mustBeFree } from "./loader-memory.ts";
 import type { LoaderPrompt } from "./loader-prompt.ts";
 import { MAILBOX } from "./mailbox-page.ts";
 import type { RamWindow } from "./ram-window.ts";
@@ -13,7 +14,7 @@ const STARTED = /## Starting application at 0x[0-9A-Fa-f]+/;
 /**
  * Puts boards/bridge/mailbox.s into the machine's RAM, which is `file`, and starts it from the
  * boot loader's prompt. Throws InfrastructureError where the file is not the
- * machine's RAM, TargetCrashError where the program does not start.
+ * machine's RAM, BoardFileError where the window is not free, TargetCrashError where the program does not start.
  */
 export async function startResident(
   prompt: LoaderPrompt,
@@ -26,6 +27,7 @@ export async function startResident(
   },
   deadline: Deadline,
 ): Promise<Resident> {
+  await mustBeFree(prompt, ram.window, deadline);
   const page: Pa = ram.window.take(MAILBOX.size);
   const resident: Resident = {
     file: ram.file,

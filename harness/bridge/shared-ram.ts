@@ -32,15 +32,16 @@ export class SharedRamMachine {
   readonly #number = Buffer.alloc(8);
   readonly #answer = Buffer.alloc(8 + 8 + MAILBOX.wordsSize);
   readonly #nap = new Int32Array(new SharedArrayBuffer(4));
+  /** The number of the last request that the program answered. */
   #last: bigint;
 
-  /** `last` is the number of the last request that the program answered. */
-  constructor(options: SharedRamOptions, last = 0n) {
+  constructor(options: SharedRamOptions) {
     this.#fd = openSync(options.file, "r+");
     this.#base = options.base;
     this.#page = options.page;
     this.#smcMs = options.smcMs ?? SMC_MS;
-    this.#last = last;
+    this.read(this.#page + MAILBOX.answer, this.#number);
+    this.#last = this.#number.readBigUInt64LE();
   }
 
   close(): void {

@@ -22,8 +22,14 @@ export interface WireMachine {
   write(at: Pa, bytes: Uint8Array, deadline: Deadline): Promise<void>;
   /** The CRC-32 of each of `count` blocks of `size` bytes, one behind the other from `at` on. */
   checksums(at: Pa, size: number, count: number, deadline: Deadline): Promise<readonly number[]>;
-  /** All of `writes`, in any order: they do not overlap. One by one with `write` where it is left out. */
-  writeAll?(writes: readonly MemoryWrite[], deadline: Deadline): Promise<void>;
+  /** All of `writes`, in any order: they do not overlap. */
+  writeAll(writes: readonly MemoryWrite[], deadline: Deadline): Promise<void>;
   /** x0..x7 in, and what came back, in place. Carried out once, however bad the wire. */
   smc(registers: Registers, deadline: Deadline): Promise<void>;
+  /** `writeAll`, and then `smc`, where that takes fewer round trips. */
+  call?(
+    writes: readonly MemoryWrite[],
+    registers: Registers | undefined,
+    deadline: Deadline,
+  ): Promise<void>;
 }

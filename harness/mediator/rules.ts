@@ -25,6 +25,11 @@ export interface RuleSet {
   readonly leakPageQuota: boolean;
   /** MED-085: completion frees buffers by whatever cookie the message names. */
   readonly freeByGuestCookie: boolean;
+  /**
+   * MED-084: temporary memory keeps the guest's cookie on its way to the secure world. OP-TEE never
+   * lets go of such an object, so that a guest finds it by that cookie when its pages are unpinned.
+   */
+  readonly keepTemporaryCookie: boolean;
   /** MED-086: ETHREAD_LIMIT from the secure world completes the message and believes its stale ret. */
   readonly completeOnThreadLimit: boolean;
   /** MED-090: a failed copy-back at completion is hidden by the secure world's a0. */
@@ -48,6 +53,7 @@ const better = {
   truncatePageCount: false,
   leakPageQuota: false,
   freeByGuestCookie: false,
+  keepTemporaryCookie: false,
   completeOnThreadLimit: false,
   loseCopyBackError: false,
   answerLostRpcWithRpcCode: false,
@@ -70,6 +76,7 @@ export const RULE_SETS: Readonly<Record<RuleSetName, RuleSet>> = {
     truncatePageCount: true,
     leakPageQuota: true,
     freeByGuestCookie: true,
+    keepTemporaryCookie: true,
     completeOnThreadLimit: true,
     loseCopyBackError: true,
     answerLostRpcWithRpcCode: true,

@@ -169,24 +169,36 @@ test("MED-064: the secure world gets a chained list of machine pages that the gu
   expect(kit.mediator.frames.has(Number(first[511]) / 4096)).toBe(false);
 });
 
-test("MED-065: buf_ptr becomes the mediator's list with the guest's offset, all else stays", () => {
-  const kit = new GuestKit();
-  const { pointer } = kit.list(2, 0x123);
-  let param: bigint[] = [];
-  kit.port.steps.push((registers, port) => {
-    param = ([0, 1, 2, 3] as const).map((word) => port.shadow().big(0, word));
-    registers.set(0, SMC_RETURN.OK);
-  });
-  send(kit, pointer, 4096, 0xfeed_0000_0001n);
-  const [attr, buffer = 0n, size, cookie] = param;
-  expect([attr, size, cookie]).toEqual([
-    BigInt(ATTR_TMEM_OUTPUT_NONCONTIG),
-    4096n,
-    0xfeed_0000_0001n,
-  ]);
-  expect(buffer & 0xfffn).toBe(0x123n);
-  expect(buffer >> 36n).toBe(2n);
-});
+test.each(["xen", "strict", "kvm"] as const)(
+  "MED-065, MED-084: buf_ptr becomes the mediator's list with the guest's offset; temporary memory has a cookie that no guest can name, under %s",
+  (rules) => {
+    const kit = new GuestKit({ rules });
+    const { pointer } = kit.list(2, 0x123);
+    const params: bigint[][] = [];
+    const cookies = [0xfeed_0000_0001n, 0xfeed_0000_0001n];
+    for (const cookie of cookies) {
+      kit.port.steps.push((registers, port) => {
+        params.push(([0, 1, 2, 3] as const).map((word) => port.shadow().big(0, word)));
+        registers.set(0, SMC_RETURN.OK);
+      });
+      send(kit, pointer, 4096, cookie);
+    }
+    for (const [attr, buffer = 0n, size] of params) {
+      expect([attr, size]).toEqual([BigInt(ATTR_TMEM_OUTPUT_NONCONTIG), 4096n]);
+      expect(buffer & 0xfffn).toBe(0x123n);
+      expect(buffer >> 36n).toBe(2n);
+    }
+    const seen = params.map(([, , , cookie = 0n]) => cookie);
+    if (rules === "xen") expect(seen).toEqual(cookies);
+    else {
+      expect(seen.map((cookie) => Number(cookie >> 32n))).toEqual([
+        OWN_COOKIE_HIGH,
+        OWN_COOKIE_HIGH,
+      ]);
+      expect(new Set(seen).size).toBe(2);
+    }
+  },
+);
 
 test("MED-066: the low 12 bits of entries and of the link are dropped", () => {
   const kit = new GuestKit();

@@ -1,15 +1,9 @@
 import { Worker } from "node:worker_threads";
-import { Deadline, InfrastructureError, InternalError, TargetCrashError } from "../base/index.ts";
-import type { BoardConfig, LiveBoard } from "../board/index.ts";
-import {
-  assemble,
-  loaderConsoleOf,
-  LoaderPrompt,
-  RamWindow,
-  startResident,
-} from "../bridge/index.ts";
+import { Deadline, InternalError, LockstepError, TargetCrashError } from "../base/index.ts";
+import type { BoardConfig, BridgeTransport, LiveBoard } from "../board/index.ts";
+import { receiveError, sendError } from "../bridge/index.ts";
 import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worker.ts";
-import { bringUpGuest } from "./bring-up-guest.ts";
+import { bringUp, type ReadyMachine, transportOf } from "./bring-up.ts";
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
 import { loadScenario } from "./reference.ts";
@@ -23,9 +17,12 @@ import {
 } from "./target.ts";
 
 export interface BridgedTargetOptions {
-  /** Opened with `sharedRam`, which is `ramFile`. The target boots it; its owner closes it. */
+  /** The target boots it; its owner closes it. */
   readonly board: LiveBoard;
-  readonly ramFile: string;
+  /** In place of what the board file says. */
+  readonly transport?: BridgeTransport;
+  /** What the board was opened with as `sharedRam`, which transport `shared-ram` needs. */
+  readonly ramFile?: string;
   /** QEMU's log of the secure console, whose lines go into traces. */
   readonly secureLog?: string;
   /** The file that the board starts as its kernel, where `bridge.guest` says that a program of ours is it. */
@@ -34,6 +31,8 @@ export interface BridgedTargetOptions {
   readonly abort: AbortSignal;
   /** The real `.ta` files, by UUID. */
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** What they come from, where a scenario that wants another one is to be skipped. */
+  readonly tasFrom?: string;
   readonly seed?: number;
   /** The only conduits and rule sets to use; all when left out. */
   readonly narrowing?: Narrowing;
@@ -46,25 +45,28 @@ export interface BridgedTargetOptions {
 
 /** The console of the secure world. */
 const SECURE = "secure";
-const BOOT_MS = 300_000;
-const SMC_MS = 20_000;
-const SCENARIO_MS = 120_000;
+const BOOT_MS = 600_000;
+/** By transport: a TA of 100 KiB takes a minute over the console of a UART. */
+const SCENARIO_MS = { "shared-ram": 120_000, agent: 600_000, console: 1_800_000 } as const;
 const LOAD_MS = 30_000;
-const MIB = 1024 * 1024;
+const LEAVE_MS = 10_000;
 const MAX_FAILED_BOOTS = 2;
 
 /**
- * A real secure world as a target, on a QEMU board whose RAM is a file: scenarios run in a worker, with
- * the model of the normal world and the mediator in front of the machine. Each finds the machine as
- * it was when it came up.
+ * A real secure world as a target: scenarios run in a worker, with the model of the normal world and
+ * the mediator in front of the machine. Each finds the machine as it was when it came up: it goes back
+ * to a saved state where there is one, else it is reset, unless the scenario before left nothing behind.
  */
 export class BridgedTarget implements Target {
   readonly board: BoardConfig;
   readonly #options: BridgedTargetOptions;
   #trace: SharedRun | undefined;
   #worker: Worker | undefined;
+  #ready: ReadyMachine | undefined;
   #nextId = 1;
+  /** The machine is not as it was when it came up. */
   #used = false;
+  #started = false;
   /** Boots in a row that failed, and why the last did. */
   #failed = 0;
   #cause: unknown;
@@ -107,14 +109,11 @@ export class BridgedTarget implements Target {
     trace?.clear();
     const worker = await this.#fresh();
     const outcome = await this.#order(worker, reference, args, combination, trace);
+    this.#used = !outcome.clean || this.#restores || this.board.bridge?.reset === "each";
     if (outcome.how === "done") return outcome.data;
     if (outcome.how === "skip") throw new Skipped(outcome.reason);
     await this.#drop();
-    if (outcome.how === "error") throw new Error(outcome.message);
-    throw new TargetCrashError(outcome.message, {
-      ...(outcome.seen === undefined ? {} : { seen: outcome.seen }),
-      where: `board ${this.board.name}`,
-    });
+    throw failureOf(outcome.error, this.board.name);
   }
 
   async xtest(id: string): Promise<XtestOutcome> {
@@ -128,64 +127,64 @@ export class BridgedTarget implements Target {
   /** The machine as it was when it came up, with a worker at it. */
   async #fresh(): Promise<Worker> {
     const { board, abort } = this.#options;
+    if (this.#used && !this.#restores) await this.#drop();
     const known = this.#worker;
-    if (known === undefined) {
-      // A board that does not come up must not cost its whole deadline for every scenario.
-      if (this.#failed >= MAX_FAILED_BOOTS) throw this.#cause;
-      try {
-        this.#worker = await this.#start();
-      } catch (error) {
-        this.#failed += 1;
-        this.#cause = error;
-        throw error;
-      }
-      this.#failed = 0;
-      this.#used = true;
-      return this.#worker;
-    }
+    if (known === undefined) return await this.#first();
     if (this.#used) {
-      await this.#state().load(Deadline.after(LOAD_MS, "restoring the machine", { abort }));
+      await board.machineState?.load(Deadline.after(LOAD_MS, "restoring the machine", { abort }));
+      this.#ready?.resumed();
+      this.#used = false;
     }
-    this.#used = true;
     if (board.state === "broken") throw new InternalError("a broken board was restored");
     return known;
   }
 
-  #state(): NonNullable<LiveBoard["machineState"]> {
-    const { machineState, config } = this.#options.board;
-    if (machineState !== undefined) return machineState;
-    throw new InfrastructureError(`board ${config.name} cannot go back to an earlier state`);
+  async #first(): Promise<Worker> {
+    // A board that does not come up must not cost its whole deadline for every scenario.
+    if (this.#failed >= MAX_FAILED_BOOTS) throw this.#cause;
+    try {
+      this.#worker = await this.#start();
+    } catch (error) {
+      this.#failed += 1;
+      this.#cause = error;
+      throw error;
+    }
+    this.#failed = 0;
+    this.#used = false;
+    return this.#worker;
+  }
+
+  /** Whether the machine can go back to how it came up, and the board file does not want it reset. */
+  get #restores(): boolean {
+    return this.#options.board.machineState !== undefined && this.board.bridge?.reset === undefined;
   }
 
   async #start(): Promise<Worker> {
-    const { board, env, abort, ramFile, tas, root, seed = 1, smcMs = SMC_MS } = this.#options;
-    const { bridge, boot, name, file } = this.board;
-    if (bridge?.ramBase === undefined || boot === undefined) {
-      throw new Skipped(`board ${name} does not say where its RAM begins (bridge.ram_base)`);
-    }
+    const { board, abort, tas, tasFrom, root, seed = 1 } = this.#options;
+    const { bridge, name, power } = this.board;
     const deadline = Deadline.after(BOOT_MS, `bringing up ${name}`, { abort });
-    if (board.state === "broken") await board.recover(deadline);
-    if (bridge.guest !== undefined) {
-      const setup = await bringUpGuest(this.#options, deadline);
-      await this.#state().save(deadline);
-      return newWorker({ ...setup, seed, tas, root });
-    }
-    await board.transition("bootloader", deadline);
-    const prompt = new LoaderPrompt(loaderConsoleOf(board), {
-      prompt: new RegExp(boot.bootloader.prompt),
+    // Nobody knows what a board that is taken as it is found has been used for.
+    const found = power.driver === "none" || power.driver === "manual";
+    if (bridge?.guest === undefined) {
+      const isFresh = !this.#started && !found && board.state !== "broken";
+      if (isFresh) await board.transition("bootloader", deadline);
+      else await board.restart(deadline);
+    } else if (board.state === "broken") await board.recover(deadline);
+    this.#started = true;
+    const ready = await bringUp(this.#options, deadline);
+    this.#ready = ready;
+    if (this.#restores) await board.machineState?.save(deadline);
+    const workerData: BridgedSetup = {
+      ...ready.setup,
+      seed,
+      tas,
+      root,
+      ...(tasFrom === undefined ? {} : { tasFrom }),
+    };
+    return new Worker(new URL("./bridged-worker.js", import.meta.url), {
+      workerData,
+      transferList: [...ready.transfer],
     });
-    try {
-      const window = new RamWindow(bridge.freeRam, file);
-      const program = await assemble("mailbox", env);
-      const place = { file: ramFile, base: bridge.ramBase, window, program, smcMs };
-      const resident = await startResident(prompt, place, deadline);
-      await this.#state().save(deadline);
-      const ram = { base: bridge.freeRam.base + MIB, size: bridge.freeRam.size - MIB };
-      const setup: BridgedSetup = { resident, ram, seed, tas, root };
-      return newWorker(setup);
-    } finally {
-      prompt.close();
-    }
   }
 
   async #order(
@@ -195,7 +194,8 @@ export class BridgedTarget implements Target {
     on: Combination,
     trace: SharedRun | undefined,
   ): Promise<BridgedOutcome> {
-    const { abort, board, secureLog, scenarioMs = SCENARIO_MS } = this.#options;
+    const { abort, board, secureLog, transport = transportOf(this.board) } = this.#options;
+    const { scenarioMs = SCENARIO_MS[transport] } = this.#options;
     const id = this.#nextId;
     this.#nextId += 1;
     const record = trace?.begin(secureLog);
@@ -209,7 +209,8 @@ export class BridgedTarget implements Target {
       worker.once("error", reject);
       stops.push(
         board.onIncident(({ what, line }) => {
-          resolve({ id, how: "crash", message: `the board was lost: ${what}`, seen: line });
+          const error = new TargetCrashError(`the board was lost: ${what}`, { seen: line });
+          resolve({ id, clean: false, how: "failed", error: sendError(error) });
         }),
         () => worker.off("message", onMessage),
         () => worker.off("error", reject),
@@ -236,16 +237,21 @@ export class BridgedTarget implements Target {
     }
   }
 
-  /** The machine is in no known state: the next scenario boots it. */
+  /** The machine is in no known state: the next scenario finds it reset. */
   async #drop(): Promise<void> {
-    const worker = this.#worker;
+    const [worker, ready] = [this.#worker, this.#ready];
     this.#worker = undefined;
-    if (worker === undefined) return;
-    await worker.terminate();
-    const deadline = Deadline.after(LOAD_MS, `switching ${this.board.name} off`);
-    await this.#options.board.recover(deadline);
+    this.#ready = undefined;
+    await worker?.terminate();
+    const deadline = Deadline.after(LEAVE_MS, `leaving the boot loader of ${this.board.name}`);
+    // What does not leave is reset with the rest of the board.
+    await ready?.leave(deadline).catch(() => {});
   }
 }
 
-const newWorker = (workerData: BridgedSetup): Worker =>
-  new Worker(new URL("./bridged-worker.js", import.meta.url), { workerData });
+/** A failure as the suite is to see it: who must act is kept, a scenario's own mistake is its own. */
+function failureOf(sent: Parameters<typeof receiveError>[0], board: string): Error {
+  const { where = `board ${board}`, ...rest } = sent;
+  const error = receiveError({ ...rest, where });
+  return error instanceof LockstepError ? error : new Error(sent.message);
+}

@@ -2,14 +2,21 @@ import { parentPort, workerData } from "node:worker_threads";
 import {
   createBridgedPort,
   type FreeRam,
+  RemoteMachine,
+  type RemoteLink,
   type Resident,
+  type SentError,
+  sendError,
   SharedRamMachine,
 } from "../bridge/index.ts";
-import { LockstepError, messageOf } from "../base/index.ts";
-import type { Pa } from "../machine/index.ts";
+import { InternalError, LockstepError } from "../base/index.ts";
+import type { Pa, PlatformPort } from "../machine/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
+import { TaDisk } from "./board-tas.ts";
 import { BridgedPlatform } from "./bridged.ts";
+import { Touched } from "./clean.ts";
 import type { Combination } from "./combination.ts";
+import { taImages } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { GuestPlatform } from "./guest-platform.ts";
 import { pageOf, removeFromPhysmap } from "./xen-guest.ts";
@@ -19,11 +26,15 @@ import { type Data, Skipped } from "./target.ts";
 
 /** What the worker is started with. */
 export interface BridgedSetup {
-  readonly resident: Resident;
+  readonly machine:
+    | { readonly kind: "shared-ram"; readonly resident: Resident }
+    | { readonly kind: "wire"; readonly link: RemoteLink };
   /** RAM for the model, behind the resident program's own. */
   readonly ram: FreeRam;
   readonly seed: number;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** What the TAs come from, where they may not be all that scenarios want. */
+  readonly tasFrom?: string;
   readonly root: string | undefined;
   /** Set where the program is a hypervisor's guest: the rules that its mediator follows. */
   readonly guestOf?: RuleSetName;
@@ -40,51 +51,81 @@ export interface BridgedOrder {
   readonly record?: SharedRecording;
 }
 
-/** How a scenario ended; `crash` is the target's, `error` the scenario's own or ours. */
-export type BridgedOutcome = { readonly id: number } & (
+/** How a scenario ended. `clean`: it provably left nothing behind in the secure world. */
+export type BridgedOutcome = { readonly id: number; readonly clean: boolean } & (
   | { readonly how: "done"; readonly data: Data }
   | { readonly how: "skip"; readonly reason: string }
-  | { readonly how: "crash" | "error"; readonly message: string; readonly seen?: string }
+  | { readonly how: "failed"; readonly error: SentError }
 );
 
 // The model of a bridged machine: everything in here is synchronous, while the main thread drains the
 // board's consoles.
-const { resident, ram, seed, tas, root, guestOf, strangers } = workerData as BridgedSetup;
+const { machine, ram, seed, tas, tasFrom, root, guestOf, strangers } = workerData as BridgedSetup;
+const wire = machine.kind === "wire" ? new RemoteMachine(machine.link) : undefined;
+
+/** What scenarios run on: our conduits, or what a hypervisor's guest has. */
+function platformOf(
+  on: Combination,
+  port: PlatformPort,
+  local: SharedRamMachine | undefined,
+  onMissingTa: (uuid: string) => void,
+): BridgedPlatform | GuestPlatform {
+  if (guestOf === undefined) {
+    return new BridgedPlatform({
+      seed,
+      port,
+      ram,
+      tas,
+      conduit: on.conduit,
+      ...(on.rules === undefined ? {} : { rules: on.rules }),
+      newDisk: () => new TaDisk(taImages().keys(), onMissingTa),
+    });
+  }
+  if (local === undefined || machine.kind === "wire") {
+    throw new InternalError("a hypervisor's guest is reached through its RAM");
+  }
+  const { page: program } = machine.resident;
+  return new GuestPlatform({
+    seed,
+    port,
+    ram,
+    tas,
+    rules: guestOf,
+    unmap: (page) => removeFromPhysmap(local, program, page),
+    ...(strangers !== undefined && { strangersPage: pageOf(local, strangers) }),
+  });
+}
 
 async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
-  const machine = new SharedRamMachine(resident);
+  const local = machine.kind === "wire" ? undefined : new SharedRamMachine(machine.resident);
+  const touched = new Touched();
+  const missing: string[] = [];
+  const skipMissing = (): BridgedOutcome | undefined => {
+    const [uuid] = missing;
+    if (uuid === undefined || tasFrom === undefined) return undefined;
+    const reason = `needs the TA ${uuid}, which is not in ${tasFrom}`;
+    return { id, clean: touched.clean, how: "skip", reason };
+  };
   const recording = record === undefined ? undefined : openRecording(record);
   try {
     const scenario = await loadScenario(reference, root);
-    const parts = { seed, port: createBridgedPort(machine, ram), ram, tas };
-    const platform =
-      guestOf === undefined
-        ? new BridgedPlatform({
-            ...parts,
-            conduit: on.conduit,
-            ...(on.rules === undefined ? {} : { rules: on.rules }),
-          })
-        : new GuestPlatform({
-            ...parts,
-            rules: guestOf,
-            unmap: (page) => removeFromPhysmap(machine, resident.page, page),
-            ...(strangers !== undefined && { strangersPage: pageOf(machine, strangers) }),
-          });
+    const reached = local ?? wire;
+    if (reached === undefined) throw new InternalError("there is no machine");
+    const port = touched.watch(createBridgedPort(reached, ram));
+    const platform = platformOf(on, port, local, (uuid) => missing.push(uuid));
     const context = new EmulatedContext(platform, recording?.recorder);
-    return { id, how: "done", data: await scenario.run(context, args) };
+    const data = await scenario.run(context, args);
+    return skipMissing() ?? { id, clean: touched.clean, how: "done", data };
   } catch (error) {
-    if (error instanceof Skipped) return { id, how: "skip", reason: error.reason };
-    const crash = error instanceof LockstepError && error.exitCode === 5;
-    const seen = error instanceof LockstepError ? error.seen : undefined;
-    return {
-      id,
-      how: crash ? "crash" : "error",
-      message: messageOf(error),
-      ...(seen === undefined ? {} : { seen }),
-    };
+    if (error instanceof Skipped) {
+      return { id, clean: touched.clean, how: "skip", reason: error.reason };
+    }
+    const failed = { id, clean: false, how: "failed", error: sendError(error) } as const;
+    // What the target does wrong is not excused by a TA that is not there.
+    return error instanceof LockstepError ? failed : (skipMissing() ?? failed);
   } finally {
     recording?.close();
-    machine.close();
+    local?.close();
   }
 }
 

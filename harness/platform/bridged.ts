@@ -14,6 +14,7 @@ import {
   type Mediator,
   type RuleSetName,
 } from "../mediator/index.ts";
+import type { FileSystem } from "../normal-world/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -29,6 +30,8 @@ export interface BridgedOptions {
   readonly port: PlatformPort;
   readonly ram: FreeRam;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** File systems for normal worlds; plain ones when left out. */
+  readonly newDisk?: () => FileSystem;
 }
 
 /** A real secure world with our conduits in front of it. */
@@ -41,6 +44,7 @@ export class BridgedPlatform implements ScenarioPlatform {
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   onPort: ScenarioPlatform["onPort"];
+  readonly newDisk?: () => FileSystem;
   readonly port: PlatformPort;
   /** The machine's RAM that is the model's. */
   readonly ram: FreeRam;
@@ -51,6 +55,7 @@ export class BridgedPlatform implements ScenarioPlatform {
     this.rules = options.rules ?? "strict";
     this.seed = options.seed;
     this.tas = options.tas;
+    if (options.newDisk !== undefined) this.newDisk = options.newDisk;
     this.ram = options.ram;
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;

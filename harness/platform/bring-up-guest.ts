@@ -16,9 +16,11 @@ const GUEST_MS = 180_000;
 export async function bringUpGuest(
   { board, env, ramFile, kernelFile, smcMs = SMC_MS }: BridgedTargetOptions,
   deadline: Deadline,
-): Promise<Pick<BridgedSetup, "resident" | "ram" | "guestOf" | "strangers">> {
+): Promise<Pick<BridgedSetup, "machine" | "ram" | "guestOf" | "strangers">> {
   const { bridge, boot, qemu, name, file } = board.config;
-  if (kernelFile === undefined) throw new InternalError("there is no file for the guest's kernel");
+  if (kernelFile === undefined || ramFile === undefined) {
+    throw new InternalError("there is no file for the guest's kernel or its RAM");
+  }
   if (bridge?.guest === undefined || bridge.ramBase === undefined || boot === undefined) {
     throw new BoardFileError(`board ${name} does not say where its RAM begins (bridge.ram_base)`, {
       where: file,
@@ -35,5 +37,6 @@ export async function bringUpGuest(
   const resident = await program.found(ram, bridge.freeRam, started, smcMs);
   const { freeRam, foreignRam, guest } = bridge;
   const strangers = foreignRam === undefined ? {} : { strangers: foreignRam.base as Pa };
-  return { resident, ram: freeRam, guestOf: guest, ...strangers };
+  const machine = { kind: "shared-ram", resident } as const;
+  return { machine, ram: freeRam, guestOf: guest, ...strangers };
 }

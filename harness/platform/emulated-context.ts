@@ -62,12 +62,14 @@ export class EmulatedContext<
       const world = this.#addGuest(number);
       const { conduit, vm } = world;
       const rpmb = this.platform.newRpmb?.();
+      const disk = this.platform.newDisk?.();
       const kernel = new Linux({
         name: `guest ${number}`,
         conduit,
         scheduler: this.scheduler,
         tas: this.platform.tas,
         ...(rpmb === undefined ? {} : { rpmb }),
+        ...(disk === undefined ? {} : { disk }),
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
       if (this.#listeners.length > 0) this.#trace(kernel, number);

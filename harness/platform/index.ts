@@ -2,6 +2,8 @@ export { NOT_SELECTED } from "./choice.ts";
 export * from "./combination.ts";
 export * from "./bench-invoke.ts";
 export * from "./bench-vms.ts";
+export { folderTas } from "./board-tas.ts";
+export { transportOf } from "./bring-up.ts";
 export { BridgedPlatform, type BridgedOptions } from "./bridged.ts";
 export { BridgedTarget, type BridgedTargetOptions } from "./bridged-target.ts";
 export * from "./emulated.ts";

@@ -1,5 +1,6 @@
 import type { StrangersPage } from "./scenario.ts";
 import type { Conduit, Ipa, PlatformPort, Registers, Scheduler } from "../machine/index.ts";
+import type { FileSystem } from "../normal-world/index.ts";
 import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
@@ -25,6 +26,8 @@ export interface ScenarioPlatform {
   addGuest(): NormalWorld;
   /** A page of the machine's that is no guest's; where left out, that of a further guest. */
   strangersPage?(): StrangersPage;
+  /** The file system of a further normal world; a plain one when left out. */
+  newDisk?(): FileSystem;
   /** RPMB parts for the kernel of a further normal world; undefined for one without the subsystem. */
   newRpmb?(): readonly RpmbDevice[] | undefined;
 }

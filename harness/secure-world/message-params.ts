@@ -23,6 +23,8 @@ export interface Imported {
   readonly result: number;
   readonly params: TaParams;
   readonly held: readonly RegisteredObject[];
+  /** Temporary objects, which stay when the call is over. */
+  readonly temporary: readonly RegisteredObject[];
 }
 
 const TYPES: Readonly<Record<number, number>> = {
@@ -43,17 +45,18 @@ export function importParams(
 ): Imported {
   const params: TaParams = [new TaParam(), new TaParam(), new TaParam(), new TaParam()];
   const held: RegisteredObject[] = [];
-  const result = importEach(partition, arg, first, count, params, held);
-  return { result, params, held };
+  const temporary: RegisteredObject[] = [];
+  const result = importEach(partition, arg, { first, count }, params, held, temporary);
+  return { result, params, held, temporary };
 }
 
 function importEach(
   partition: Partition,
   arg: SharedPages,
-  first: number,
-  count: number,
+  { first, count }: { readonly first: number; readonly count: number },
   params: TaParams,
   held: RegisteredObject[],
+  temporary: RegisteredObject[],
 ): number {
   if (count > MAX_TA_PARAMS) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   for (let index = 0; index < count; index += 1) {
@@ -62,6 +65,8 @@ function importEach(
     const at = messageSize(first + index);
     const attr = arg.u32(at);
     const type = attr & ATTR.TYPE_MASK;
+    // The end of the call looks at all 64 bits: with any beside the type it lets nothing go.
+    const released = attr === type && arg.u32(at + 4) === 0;
     if ((attr & ATTR.META) !== 0) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     if (type === ATTR_TYPE.NONE) continue;
     if (isValueType(type)) {
@@ -79,7 +84,7 @@ function importEach(
       const object = findObject(partition, cookieHigh, cookieLow);
       if (object === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
       object.users += 1;
-      held.push(object);
+      if (released) held.push(object);
       if (address + size > object.pages.size) return TEEC.TEEC_ERROR_SECURITY;
       param.isProtected = partition.lent.count > 0 && partition.lent.includes(object);
       refer(param, object.pages, address, size);
@@ -88,9 +93,10 @@ function importEach(
     } else if ((attr & ATTR.NONCONTIG) !== 0) {
       const pages = extractPages(partition, address, size);
       if (pages === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
-      held.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
+      // Never released, as NONCONTIG is no part of a type: it stays in the table (MSG-2.2).
+      temporary.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
       refer(param, pages, 0, size);
-    } else if (!contiguous(partition, param, held, address, size)) {
+    } else if (!contiguous(partition, param, released ? held : [], address, size)) {
       return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     }
   }
@@ -163,11 +169,15 @@ export function exportParams(arg: SharedPages, first: number, params: TaParams):
 }
 
 /**
- * Ends the call's hold on shared memory; temporary objects end with their last user. Undefined when
- * that is all, else the task that lets threads go on which wait to unregister one.
+ * Ends the call's hold on shared memory. Undefined when that is all, else the task that lets threads
+ * go on which wait to unregister it.
  */
-export function releaseParams(thread: Thread, { held }: Imported): SecureTask | undefined {
+export function releaseParams(
+  thread: Thread,
+  { held, temporary }: Imported,
+): SecureTask | undefined {
   const { registered } = thread.partition;
+  for (const object of temporary) object.left = true;
   for (let index = 0; index < held.length; index += 1) {
     const object = held[index];
     if (object !== undefined && registered.drop(object))

@@ -104,7 +104,7 @@ test("MSG-2.2.TMEM_CONTIGUOUS: contiguous TMEM is accepted only inside the reser
   }
 });
 
-test("MSG-2.2.TMEM_NONCONTIG, MSG-2.3.2: TMEM page lists last for the call and cannot be unregistered", () => {
+test("MSG-2.2.TMEM_NONCONTIG, MSG-2.3.2: TMEM page lists outlast the call and cannot be unregistered", () => {
   const { kit, probe, session } = probed();
   const pages = [kit.page(), kit.page()];
   kit.poke((pages[0] ?? 0) + 4090, new TextEncoder().encode("abcdef"));
@@ -122,8 +122,15 @@ test("MSG-2.2.TMEM_NONCONTIG, MSG-2.3.2: TMEM page lists last for the call and c
     rmem(ATTR_TYPE.RMEM_INPUT, 0x77n, 4, 4),
   ]);
   expect(done.ret).toBe(0);
-  expect(table?.count).toBe(0);
+  // NONCONTIG is beside the type, and what has anything beside it is not released: a flaw of OP-TEE's.
+  expect(table?.count).toBe(1);
   expect(kit.unregister(0x77n).ret).toBe(BAD);
+  probe.next = ([again]) => {
+    expect(new TextDecoder().decode(again.read())).toBe("abcdef");
+    return TEEC.TEEC_SUCCESS;
+  };
+  const after = kit.invoke(session, 0, [rmem(ATTR_TYPE.RMEM_INPUT, 0x77n, 0, 6)]);
+  expect([after.ret, after.ret_origin]).toEqual([0, 4]);
 });
 
 test("MSG-2.2.RMEM, MSG-2.4.IMPORT_FAILED: RMEM beyond its object is SECURITY, an unknown cookie BAD_PARAMETERS", () => {

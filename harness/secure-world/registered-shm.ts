@@ -17,6 +17,8 @@ export interface RegisteredObject {
   /** Uses: by calls, and for a guarded object by its maker. */
   users: number;
   releasing: boolean;
+  /** Temporary memory whose call is over: nobody uses it, and nobody ever lets go of it (MSG-2.2). */
+  left?: boolean;
   /** The table's own link. */
   older: RegisteredObject | undefined;
 }

@@ -43,6 +43,7 @@ export class RawDriver {
   /** The vCPU that issues the next SMC. */
   vcpu = 0;
   #next: number;
+  #cookie = 0x1000;
   #pages = new Map<string, Ipa>();
 
   /** By thread. */
@@ -62,6 +63,12 @@ export class RawDriver {
     const at = this.#next as Ipa;
     this.#next += PAGE;
     return at;
+  }
+
+  /** A cookie that was not given before; those that a program chooses itself are smaller. */
+  nextCookie(): number {
+    this.#cookie += 1;
+    return this.#cookie;
   }
 
   put(message: Draft, at: Ipa = this.page()): Ipa {

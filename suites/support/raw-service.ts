@@ -28,25 +28,16 @@ const FUNCTIONS: Readonly<Record<number, string>> = {
   [SMC_RETURN.RPC_FREE]: "FREE",
 };
 const NOT_FOUND = refuse(TEEC.TEEC_ERROR_ITEM_NOT_FOUND);
-/** Cookies of what is given away; a driver's own are small. */
-const FIRST_COOKIE = 0x1000;
-
 /** Serves the RPCs of a raw driver's calls: there is memory, but there are no files and no TAs. */
 export class RawService {
   readonly driver: RawDriver;
   /** Requests of every CMD that came, in order, as they were before they were answered. */
   readonly requests: Message[] = [];
   readonly #options: RawServiceOptions;
-  #cookie = FIRST_COOKIE;
 
   constructor(driver: RawDriver, options: RawServiceOptions = {}) {
     this.driver = driver;
     this.#options = options;
-  }
-
-  nextCookie(): number {
-    this.#cookie += 1;
-    return this.#cookie;
   }
 
   /** Goes on with a call until it is done, or asks for what is not served. */
@@ -82,7 +73,7 @@ export class RawService {
 
   #serve(rpc: Asked): Back {
     const { driver } = this;
-    if (rpc.a0 === SMC_RETURN.RPC_ALLOC) return driver.giveArgument(rpc, this.nextCookie());
+    if (rpc.a0 === SMC_RETURN.RPC_ALLOC) return driver.giveArgument(rpc, driver.nextCookie());
     if (rpc.a0 === SMC_RETURN.RPC_FREE) return driver.resume(rpc);
     const request = driver.request(rpc);
     this.requests.push(request);
@@ -110,7 +101,7 @@ export class RawService {
   memoryFor(request: Message): Draft {
     const size = Number(request.params[0]?.b ?? 0n);
     const pages = this.driver.pages(Math.max(1, Math.ceil(size / 4096)));
-    const params = [tmem(this.driver.list(pages), size, BigInt(this.nextCookie()))];
+    const params = [tmem(this.driver.list(pages), size, BigInt(this.driver.nextCookie()))];
     return { ...request, ret: 0, params };
   }
 }

@@ -37,6 +37,7 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
   const boot = platform === "emulated" ? undefined : convertBoot(raw, blame);
   const xtest = platform === "emulated" ? undefined : convertXtest(raw, ssh, blame);
   const power = convertPower(raw, platform, blame);
+  const { conduits = [] } = raw;
   if (power.driver === "none" && raw.on_exit === "off" && platform === "hardware") {
     blame(
       ["on_exit"],
@@ -58,7 +59,7 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
     soc: raw.soc ?? "",
     onExit: raw.on_exit ?? (platform === "hardware" && power.driver === "none" ? "leave" : "off"),
     expendable: raw.expendable ?? false,
-    conduits: raw.conduits ?? [],
+    conduits,
     consoles,
     power,
     ...(qemu && { qemu }),
@@ -67,7 +68,10 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
     images: convertImages(raw),
     ...(boot && { boot }),
     ...(xtest && { xtest }),
-    ...(raw.bridge && platform !== "emulated" && { bridge: convertBridge(raw.bridge) }),
+    ...(raw.bridge &&
+      platform !== "emulated" && {
+        bridge: convertBridge(raw.bridge, platform, conduits, blame),
+      }),
     characterDelayMs: durationMs(raw.character_delay ?? "0ms"),
   };
 }
@@ -203,7 +207,29 @@ function mebibytes(text: string): number {
 
 const DEFAULT_LINE_LIMIT = 240;
 
-function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
+/** RAM for the bridge's program, a driver, and on conduit `vm` the mediator and a VM, in MiB. */
+const SCENARIO_MIB = { plain: 32, vm: 64 } as const;
+
+function convertBridge(
+  raw: NonNullable<RawBoard["bridge"]>,
+  platform: string,
+  conduits: BoardConfig["conduits"],
+  blame: Blame,
+): BridgeConfig {
+  if (raw.transport === "shared-ram" && (platform !== "qemu" || raw.ram_base === undefined)) {
+    blame(
+      ["bridge", "transport"],
+      "`transport: shared-ram` is for QEMU boards that say where their RAM begins (`ram_base`)",
+    );
+  }
+  const size = mebibytes(raw.free_ram?.size ?? "");
+  const needed = conduits.includes("vm") ? SCENARIO_MIB.vm : SCENARIO_MIB.plain;
+  if (conduits.length > 0 && size < needed) {
+    blame(
+      ["bridge", "free_ram", "size"],
+      `${size} MiB are too little for scenarios on ${conduits.join(", ")}: they take ${needed} MiB`,
+    );
+  }
   const ram = (area: typeof raw.free_ram): BridgeConfig["freeRam"] => ({
     base: area?.base ?? 0,
     size: mebibytes(area?.size ?? "") * 1024 * 1024,
@@ -213,6 +239,9 @@ function convertBridge(raw: NonNullable<RawBoard["bridge"]>): BridgeConfig {
     ...(raw.foreign_ram === undefined ? {} : { foreignRam: ram(raw.foreign_ram) }),
     lineLimit: raw.line_limit ?? DEFAULT_LINE_LIMIT,
     ...(raw.ram_base === undefined ? {} : { ramBase: raw.ram_base }),
+    ...(raw.transport === undefined ? {} : { transport: raw.transport }),
+    ...(raw.reset === undefined ? {} : { reset: raw.reset }),
+    ...(raw.tas === undefined ? {} : { tas: raw.tas }),
     ...(raw.guest === undefined ? {} : { guest: raw.guest }),
     ...(raw.uart && { uart: raw.uart }),
     ...(raw.watchdog && { watchdog: raw.watchdog }),

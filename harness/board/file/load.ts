@@ -137,6 +137,10 @@ export async function missingFiles(file: string, search: BoardSearch): Promise<B
       place(at, `${name}: ${reason}`, `Put the file there, or correct \`${at.join(".")}\`.`),
     );
   }
+  const tas = config.bridge?.tas;
+  if (tas !== undefined && !(await isFolder(tas))) {
+    missing.push(place(["bridge", "tas"], `${tas}: no such folder`, "Put the .ta files there."));
+  }
   return missing;
 }
 
@@ -154,6 +158,12 @@ export async function boardFileProblem(
 function fileOf(ref: string | SecretRef | undefined): string | undefined {
   return typeof ref === "object" && "file" in ref ? ref.file : undefined;
 }
+
+const isFolder = async (name: string): Promise<boolean> =>
+  await stat(name).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 
 async function unreadable(file: string): Promise<string | undefined> {
   try {

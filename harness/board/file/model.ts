@@ -96,6 +96,12 @@ export interface XtestConfig {
   readonly silenceTimeoutMs: number;
 }
 
+/** Every way to memory and SMCs of a machine at its boot loader, the fastest first. */
+export type BridgeTransport = "shared-ram" | "agent" | "console";
+
+/** `each`: before every scenario. `unclean`: unless the one before provably left nothing behind. */
+export type BridgeReset = "each" | "unclean";
+
 /** What the bridge may use while the board stands at its boot loader's prompt. */
 export interface BridgeConfig {
   /** Physical addresses in bytes. */
@@ -104,6 +110,12 @@ export interface BridgeConfig {
   readonly lineLimit: number;
   /** QEMU: the physical address of the first byte of RAM. */
   readonly ramBase?: number;
+  /** How memory and SMCs are reached; chosen by what else the file says when left out. */
+  readonly transport?: BridgeTransport;
+  /** When the board is reset between scenarios; by what the board can do when left out. */
+  readonly reset?: BridgeReset;
+  /** The folder of the `.ta` files that the board's OP-TEE takes, absolute. */
+  readonly tas?: string;
   /**
    * A hypervisor whose first guest our program becomes: its mediator stands in front of the secure
    * world, and follows the rule set of that name.

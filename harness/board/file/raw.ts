@@ -1,5 +1,7 @@
 /** The shape of a board or type file as its schema admits it, before merging and conversion. */
 
+import type { BridgeReset, BridgeTransport } from "./model.ts";
+
 type Optional<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 export type RawSecret = Optional<{ env: string; file: string }>;
@@ -75,6 +77,9 @@ export type RawBoard = Optional<{
     free_ram: Optional<{ base: number; size: string }>;
     line_limit: number;
     ram_base: number;
+    transport: BridgeTransport;
+    reset: BridgeReset;
+    tas: string;
     guest: "xen";
     uart: { kind: "pl011" | "imx"; base: number };
     watchdog: { kind: "imx-wdog"; base: number };
@@ -119,7 +124,7 @@ export const IMAGE_FILE_KEYS = [
 
 /**
  * `data` with every relative path made absolute by `resolve`. What counts as a path: `images.*`
- * but command lines, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
+ * but command lines, `bridge.tas`, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
  * `qemu.binary` with a slash in it.
  */
 export function resolvePaths(data: RawBoard, resolve: (relative: string) => string): RawBoard {
@@ -127,11 +132,12 @@ export function resolvePaths(data: RawBoard, resolve: (relative: string) => stri
     ref?.file === undefined ? ref : { file: resolve(ref.file) };
   const path = (file: string | undefined): string | undefined =>
     file === undefined ? undefined : resolve(file);
-  const { images, qemu, boot, consoles } = data;
+  const { images, qemu, boot, consoles, bridge } = data;
   const ssh = data.ssh === "none" ? undefined : data.ssh;
   const hostKey = ssh?.host_key;
   return {
     ...data,
+    bridge: bridge && { ...bridge, tas: path(bridge.tas) },
     images: images && {
       ...images,
       ...Object.fromEntries(IMAGE_FILE_KEYS.map((key) => [key, path(images[key])])),

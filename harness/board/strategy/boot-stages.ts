@@ -6,6 +6,7 @@ import {
 } from "../../base/index.ts";
 import type { Console } from "../console/console.ts";
 import { Deferred } from "../deferred.ts";
+import { BANNERS } from "../incident/patterns.ts";
 import type { BootConfig } from "../file/model.ts";
 import type { CommandProtocol, ExecResult } from "../protocol.ts";
 
@@ -19,6 +20,9 @@ const TICK_MS = 500;
 const PROBE_ATTEMPTS = 5;
 const CTRL_C = "\u0003";
 const TEE_POLL_MS = 500;
+/** A boot loader that did not take `reset` is told again, and after some turns counts as deaf. */
+const RESET_EVERY_MS = 3000;
+const DEAF_AFTER = 4;
 
 const LINUX_STARTED = /Starting kernel|Linux version \d|^\[ *\d+\.\d{6}\]/;
 const PASSWORD = /[Pp]assword: ?$/;
@@ -55,12 +59,16 @@ export function bootPatterns(boot: BootConfig, where: string): BootPatterns {
   };
 }
 
-/** From power-on to the boot loader's prompt, its countdown interrupted. */
+/**
+ * From power-on to the boot loader's prompt, its countdown interrupted. `found` says that the board may
+ * stand there already: the prompt is asked for.
+ */
 export async function reachBootloader(
   console: Console,
   patterns: BootPatterns,
   interrupt: string,
   deadline: Deadline,
+  found = false,
 ): Promise<void> {
   let pressed = 0;
   let lastSeen = 0;
@@ -72,6 +80,7 @@ export async function reachBootloader(
       type(console, CTRL_C);
     }
   }, TICK_MS);
+  if (found) type(console, CTRL_C);
   try {
     await console.until(
       deadline,
@@ -99,6 +108,36 @@ export async function reachBootloader(
   );
   type(console, CTRL_C);
   await answer;
+}
+
+/**
+ * Has a boot loader that stands at its prompt reset the machine, until the machine shows that it boots.
+ * `onDeaf` is called once when it does not react.
+ */
+export async function resetFromLoader(
+  console: Console,
+  deadline: Deadline,
+  onDeaf: () => void,
+): Promise<void> {
+  let turns = 0;
+  const tell = (): void => {
+    turns += 1;
+    if (turns === DEAF_AFTER) onDeaf();
+    type(console, `${CTRL_C}reset\r`);
+  };
+  const boots = console.until(
+    deadline,
+    "the banner of a board that boots, after `reset`",
+    ({ text, partial }) =>
+      !partial && BANNERS.some((banner) => banner.pattern.test(text)) ? true : undefined,
+  );
+  const timer = setInterval(tell, RESET_EVERY_MS);
+  try {
+    tell();
+    await boots;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 export interface Login {

@@ -19,6 +19,7 @@ import {
   type BootPatterns,
   type Login,
   reachBootloader,
+  resetFromLoader,
   reachShell,
   reachTee,
   probe,
@@ -44,6 +45,9 @@ export interface StrategyParts {
   /** Told the kernel release once Linux is up. */
   onLinux(release: string): void;
 }
+
+/** The longest time for which the watchdog of an i.MX8M can be set. */
+const WATCHDOG_MS = 130_000;
 
 type State = BoardState | "unknown" | "broken";
 
@@ -93,6 +97,24 @@ export class BootStrategy {
     });
   }
 
+  /** Back to the boot loader's prompt, whatever the board does now. */
+  async restart(deadline: Deadline): Promise<void> {
+    const { driver } = this.#parts.config.power;
+    await this.#mutex.run(async () => {
+      if (driver === "qemu" || driver === "command") await this.switchOff(deadline);
+      this.#cause = undefined;
+      try {
+        if (driver === "qemu" || driver === "command") await this.#go("bootloader", deadline);
+        else await this.#resetFromLoader(deadline);
+      } catch (error) {
+        if (error instanceof InterruptedError) this.#state = "unknown";
+        else if (error instanceof LockstepError) this.break(error);
+        throw error;
+      }
+      this.#throwCause();
+    });
+  }
+
   async switchOn(deadline: Deadline): Promise<void> {
     // Who asks a person cannot know when the old run of the board ended.
     this.#booting(this.#parts.config.power.driver === "manual" ? "rebooting" : "booting");
@@ -138,11 +160,29 @@ export class BootStrategy {
 
   async #bootloader(deadline: Deadline): Promise<void> {
     const { boot, patterns } = this.#bootConfig();
-    const { primary, detector } = this.#parts;
+    const { config, primary, detector } = this.#parts;
     await this.#stage("bootloader", boot.bootloader.timeoutMs, deadline, async (limit) => {
       await this.#fresh(limit);
+      const found = config.power.driver === "none";
+      await reachBootloader(primary, patterns, boot.bootloader.interrupt, limit, found);
+    });
+    detector.enter("up");
+  }
+
+  /** Without a switch: the boot loader resets the machine, or a watchdog does, or a person. */
+  async #resetFromLoader(deadline: Deadline): Promise<void> {
+    const { boot, patterns } = this.#bootConfig();
+    const { config, primary, detector, progress } = this.#parts;
+    const limitMs = boot.bootloader.timeoutMs + WATCHDOG_MS;
+    await this.#stage("bootloader", limitMs, deadline, async (limit) => {
+      this.#booting("rebooting");
+      await resetFromLoader(primary, limit, () => {
+        const how = config.power.driver === "manual" ? "Please reset it." : "";
+        progress.warn(`board ${config.name} does not react; its watchdog may reset it. ${how}`);
+      });
       await reachBootloader(primary, patterns, boot.bootloader.interrupt, limit);
     });
+    this.#state = "bootloader";
     detector.enter("up");
   }
 

@@ -11,6 +11,17 @@ out = lambda text: os.write(1, text.encode())
 open(fifo).read()
 if scenario == "silent":
     time.sleep(1000)
+if scenario == "standing":
+    out("U-Boot 2025.01 (Jan 01 2025)\r\n\r\n=> ")
+    line = ""
+    while not line.endswith("reset\r"):
+        key = os.read(0, 1).decode()
+        out("<INTERRUPT>\r\n=> " if key == "\x03" else key)
+        line += key
+if scenario == "hung":
+    for key in iter(lambda: os.read(0, 1), b"t"):
+        pass
+    time.sleep(0.5)
 out("NOTICE:  Booting Trusted Firmware\r\nNOTICE:  BL1: v2.12.1(release):\r\n")
 out("U-Boot 2025.01 (Jan 01 2025)\r\n\r\n")
 if scenario == "loop":

@@ -10,6 +10,8 @@ export interface FakeLoaderOptions {
   readonly without?: readonly string[];
   /** No compound commands, as U-Boot's old parser. */
   readonly plain?: boolean;
+  /** What `bdinfo` prints; it does not have that command when left out. */
+  readonly bdinfo?: readonly string[];
   readonly smc: (x: readonly bigint[]) => readonly bigint[] | "never returns";
 }
 
@@ -114,6 +116,10 @@ export class FakeLoader implements LoaderConsole {
   #run([name = "", ...args]: readonly string[]): void {
     const [command = "", size] = name.split(".");
     if (name === "") return;
+    if (name === "bdinfo" && this.#options.bdinfo !== undefined) {
+      this.#say(this.#options.bdinfo.map((line) => `${line}\r\n`).join(""));
+      return;
+    }
     if (!KNOWN.includes(command) || this.#options.without?.includes(command) === true) {
       this.#say(`Unknown command '${name}' - try 'help'\r\n`);
     } else if (command === "help") {

@@ -2,12 +2,14 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { Conduit } from "../../machine/index.ts";
 import type { RuleSetName } from "../../mediator/index.ts";
 import type { CommandBuilder } from "../context.ts";
+import type { BridgeTransport } from "../../board/index.ts";
 import { examples } from "../help.ts";
 import type { StressKind } from "../../run/index.ts";
 import type { RunFlags } from "../run-loop/execute.ts";
 
 const CONDUITS: readonly Conduit["kind"][] = ["direct", "hwdom", "vm"];
 const RULES: readonly RuleSetName[] = ["strict", "xen", "kvm"];
+const TRANSPORTS: readonly BridgeTransport[] = ["shared-ram", "agent", "console"];
 const STRESS: readonly StressKind[] = ["memory"];
 
 export const build: CommandBuilder = (context) => {
@@ -39,6 +41,12 @@ export const build: CommandBuilder = (context) => {
         "--stress <kind>",
         "put the emulated platform under stress; memory: balloon, donate and migrate pages of VMs",
       ).choices(STRESS),
+    )
+    .addOption(
+      new Option(
+        "--transport <transport>",
+        "how scenarios reach the boards named, in place of what their files say",
+      ).choices(TRANSPORTS),
     )
     .option(
       "--trace",

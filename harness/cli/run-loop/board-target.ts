@@ -56,7 +56,7 @@ export class BoardTarget implements Target {
       throw new BoardFileError(`board ${this.board.name} declares the conduit ${conduit}`, {
         where: this.board.file,
         expected:
-          "a QEMU board with `bridge.ram_base`: conduits end at a machine whose RAM is a file",
+          "a `bridge` section: conduits end at a machine that stands at its boot loader's prompt",
         next: "Add the bridge section, or remove `conduits` from the board file.",
       });
     }

@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { BoardConfig } from "../../board/index.ts";
 import { imageTas, type PreparedImage } from "../../images/index.ts";
-import { BridgedTarget, loadScenario } from "../../platform/index.ts";
+import {
+  BridgedTarget,
+  type BridgedTargetOptions,
+  folderTas,
+  loadScenario,
+  transportOf,
+} from "../../platform/index.ts";
 import type { SuiteSetup } from "../../run/index.ts";
 import { openBoardForCli } from "../open-board.ts";
 import { boardFacts, softwareVersions, wholeImage } from "./facts.ts";
@@ -33,22 +39,23 @@ export async function runBridged(
   const { context, writer, abort } = session;
   const dir = await mkdtemp(path.join(await ramFolder(), "lockstep-ram-"));
   const ramFile = path.join(dir, "ram");
+  const isShared = transportOf(config) === "shared-ram";
   const guest = config.bridge?.guest === undefined ? undefined : path.join(dir, "guest");
   try {
     const opened = await openBoardForCli(config, context, {
       observer: observerFor(config.name, writer),
-      sharedRam: ramFile,
+      ...(isShared ? { sharedRam: ramFile } : {}),
       qemuLogs: dir,
       ...(guest === undefined ? {} : { kernel: guest }),
     });
     const target = new BridgedTarget({
       board: opened.board,
-      ramFile,
-      secureLog: path.join(dir, `${SECURE}.log`),
+      ...(isShared ? { ramFile } : {}),
+      ...(config.platform === "qemu" ? { secureLog: path.join(dir, `${SECURE}.log`) } : {}),
       ...(guest === undefined ? {} : { kernelFile: guest }),
       env: context.env,
       abort,
-      tas: prepared === undefined ? new Map() : await imageTas(prepared),
+      ...(await tasOf(config, prepared)),
       seed: session.seed,
       narrowing: session.plan.narrowing,
     });
@@ -84,6 +91,17 @@ export async function runBridged(
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** The folder that the board file names, else those of its image, else none. */
+async function tasOf(
+  { bridge, file }: BoardConfig,
+  prepared: PreparedImage | undefined,
+): Promise<Pick<BridgedTargetOptions, "tas" | "tasFrom">> {
+  const folder = bridge?.tas;
+  if (folder !== undefined) return { tas: await folderTas(folder, file), tasFrom: folder };
+  if (prepared !== undefined) return { tas: await imageTas(prepared) };
+  return { tas: new Map(), tasFrom: "the board file (bridge.tas)" };
 }
 
 async function ramFolder(): Promise<string> {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import { EXIT, packageRoot, UsageError } from "../../base/index.ts";
-import type { BoardConfig } from "../../board/index.ts";
+import type { BoardConfig, BridgeTransport } from "../../board/index.ts";
 import type { Conduit } from "../../machine/index.ts";
 import type { RuleSetName } from "../../mediator/index.ts";
 import {
@@ -29,6 +29,7 @@ export interface RunFlags {
   readonly conduit?: readonly Conduit["kind"][];
   readonly rules?: readonly RuleSetName[];
   readonly stress?: StressKind;
+  readonly transport?: BridgeTransport;
   readonly trace?: boolean;
   readonly baseline?: string;
   readonly out?: string;
@@ -46,6 +47,7 @@ const OF_A_RUN = [
   "target",
   "conduit",
   "rules",
+  "transport",
   "stress",
   "trace",
   "baseline",
@@ -79,6 +81,7 @@ export async function executeRun(context: CliContext, flags: RunFlags): Promise<
       filters: flags.filter ?? [],
       retries: flags.retries,
       stress: flags.stress,
+      transport: flags.transport,
       trace: flags.trace === true,
       narrowing: {
         ...(flags.conduit === undefined ? {} : { conduits: flags.conduit }),

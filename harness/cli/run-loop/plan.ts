@@ -1,11 +1,17 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { didYouMean, messageOf, packageRoot, UsageError } from "../../base/index.ts";
-import { type BoardConfig, boardFileError, loadBoard, missingFiles } from "../../board/index.ts";
+import {
+  type BoardConfig,
+  boardFileError,
+  type BridgeTransport,
+  loadBoard,
+  missingFiles,
+} from "../../board/index.ts";
 import { loadOwnTarget, type Narrowing, type OwnTarget } from "../../platform/index.ts";
 import type { Expectation } from "../../lockstep/index.ts";
 import type { CaseFilter, StressKind } from "../../run/index.ts";
-import { isBridged } from "./bridged.ts";
+import { isBridged, withTransport } from "./bridged.ts";
 import { selectionProblems } from "./xtest-list.ts";
 
 /** The platform that always runs: the column that every board is held against. */
@@ -21,6 +27,8 @@ export interface RunOptions {
   readonly retries: number;
   readonly narrowing: Narrowing;
   readonly stress?: StressKind | undefined;
+  /** How boards are reached that run scenarios; as their files say when left out. */
+  readonly transport?: BridgeTransport | undefined;
   /** Traces every scenario, also without a board to compare it with. */
   readonly trace?: boolean;
 }
@@ -47,7 +55,10 @@ export interface RunPlan {
 export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Promise<RunPlan> {
   const { suites, patterns } = await checkSelection(options.suites, options.filters);
   const targets = await ownTargets(options);
-  const boards = await checkedBoards(options.boards, targets, env);
+  const { transport } = options;
+  const named = await checkedBoards(options.boards, targets, env);
+  const boards =
+    transport === undefined ? named : named.map((one) => withTransport(one, transport));
   if (options.stress !== undefined) refuseReal(boards, options.stress);
   return {
     boards,

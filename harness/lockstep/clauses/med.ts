@@ -85,7 +85,7 @@ TEEC_CODES | GENERIC, BAD_PARAMETERS and OUT_OF_MEMORY from COMMS are all that i
 081 R | REGISTER_SHM that succeeded keeps pins and count, drops the list |
 082 R | REGISTER_SHM that failed frees its buffer |
 083 R | UNREGISTER_SHM that succeeded frees the buffer, one that failed frees nothing |
-084 R | temporary buffers end with the call, whatever its result |
+084 R | temporary buffers end with the call, whatever its result; no guest may name them later |
 085 D | only buffers that this call made are freed |
 086 D | ETHREAD_LIMIT of the secure world completes the message too |
 087 R | the command that counts is the copy's |

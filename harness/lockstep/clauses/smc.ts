@@ -9,7 +9,7 @@ PAIRS | a 64-bit quantity in two registers has its high word first |
 WIDTH | AArch64 fast calls answer in 64-bit registers; yielding calls use the low 32 bits | optee_os core/arch/arm/include/kernel/thread_arch.h: struct thread_smc_args
 
 ## 1 | optee_os core/arch/arm/include/sm/optee_smc.h: OPTEE_SMC_CALL_VAL
-FID | type, convention, owner and function make the id; bits 23:16 are 0, but EL3 takes bit 16 as a hint |
+FID | type, convention, owner and function make the id; bits 23:16 are 0, bit 16 a hint to EL3 |
 UNASSIGNED | functions 5 and 6 are unassigned, owner 62 belongs to OPTEED and EL3 |
 CALLS_COUNT | fast, 0xBF00FF00 |
 CALLS_UID | fast, 0xBF00FF01 |

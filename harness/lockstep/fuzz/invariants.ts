@@ -70,6 +70,11 @@ export const EXCUSES: readonly Excuse[] = [
   ),
   xen("MED-068", ["quota-exact", "clean-death"], "a failed walk gives back less than it took"),
   xen(
+    "MED-084",
+    ["shared-is-pinned", "secure-reach", "pinned-until-forgotten"],
+    "OP-TEE keeps temporary memory, and a guest finds it by its own cookie when it is unpinned",
+  ),
+  xen(
     "MED-085",
     ["shared-is-pinned", "secure-reach", "lists-are-ours", "temporary-ends"],
     "completion frees what the message names: others' buffers, and not all of its own",

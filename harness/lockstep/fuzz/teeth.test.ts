@@ -51,6 +51,7 @@ const SWITCHES: Partial<Record<keyof RuleSet, readonly string[]>> = {
   truncatePageCount: ["MED-067"],
   leakPageQuota: ["MED-068"],
   freeByGuestCookie: ["MED-085"],
+  keepTemporaryCookie: ["MED-084"],
   completeOnThreadLimit: ["MED-086"],
   loseCopyBackError: ["MED-090"],
   answerLostRpcWithRpcCode: ["MED-106"],

@@ -1,4 +1,5 @@
 import type { PhysicalMemory, Registers } from "../../machine/index.ts";
+import { OWN_COOKIE_HIGH } from "../../mediator/index.ts";
 import {
   DEBIAN_4_5_VIRTUALIZED,
   PSEUDO_TAS,
@@ -77,6 +78,8 @@ export function eachShared(partition: Partition, visit: (pa: number, what: strin
       )
     )
       continue;
+    // Nobody can come to it any more: its call is over, and its cookie is the mediator's own.
+    if (object.left === true && object.cookieHigh === OWN_COOKIE_HIGH) continue;
     for (const page of object.pages.pages) visit(page, "a shared-memory object");
   }
 }

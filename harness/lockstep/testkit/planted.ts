@@ -58,7 +58,7 @@ const largeArgument: PlantedBug = {
   name: "the argument of an RPC is asked for with room for six parameters",
   where: "secure world",
   clause: "SMC-5.ALLOC",
-  scenario: "smc-abi/shared-memory#refusedAllocation",
+  scenario: "smc-abi/rpc#rpcRegisters",
   plant: (smc) => (registers) => {
     smc(registers);
     const asked = registers.get(0) === SMC_RETURN.RPC_ALLOC && registers.get(1) === ARGUMENT_SIZE;

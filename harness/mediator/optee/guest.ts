@@ -41,6 +41,7 @@ export class OpteeGuest implements TeeGuest {
   readonly threadLimit: number;
   /** The secure world was told of the VM's end. */
   #forgotten = false;
+  #temporaries = 0;
   readonly #idleCalls: StdCall[] = [];
   readonly #idleRegisters: Registers[] = [];
 
@@ -59,6 +60,12 @@ export class OpteeGuest implements TeeGuest {
     const { frames, owner } = guest.space;
     this.buffers = new BufferTable(host.rules, frames, host.heap, owner);
     this.rpcArguments = new RpcArguments(host.rules, frames, host.heap, owner);
+  }
+
+  /** Low word of the cookie under which the secure world gets the next temporary memory. */
+  nextTemporary(): number {
+    this.#temporaries = (this.#temporaries + 1) >>> 0;
+    return this.#temporaries;
   }
 
   handle(registers: Registers): boolean {

@@ -118,6 +118,9 @@ function translateParams(guest: OpteeGuest, call: StdCall, message: MessageView)
     const kind = cmd === MSG_CMD.REGISTER_SHM ? "registering" : "temporary";
     const buffer = translateNoncontig(guest, message, index, kind);
     if (typeof buffer === "number") return buffer;
+    if (kind === "temporary" && !guest.rules.keepTemporaryCookie) {
+      message.setWords(index, WORD.shm_ref, OWN_COOKIE_HIGH, guest.nextTemporary());
+    }
     call.created.push(buffer);
   }
   return STATUS.ok;

@@ -119,6 +119,10 @@ export class FakeBoard implements LiveBoard {
     if (this.state === "broken") throw new InfrastructureError("the board is broken");
     this.state = "tee-ready";
   }
+  async restart(): Promise<void> {
+    await this.recover();
+    this.state = "bootloader";
+  }
   async recover(): Promise<void> {
     this.recoveries++;
     const { deadAfter = Number.POSITIVE_INFINITY, deadFor = Number.POSITIVE_INFINITY } =
