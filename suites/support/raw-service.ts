@@ -49,7 +49,7 @@ export class RawService {
       if (rpc === undefined) return back;
       const name = rpc.a0 === SMC_RETURN.RPC_CMD ? this.#commandOf(rpc) : FUNCTIONS[rpc.a0];
       if (name !== undefined && this.#options.stopAt?.includes(name) === true) return back;
-      back = this.#serve(rpc);
+      back = this.step(rpc);
     }
     throw new Error(`the call goes on asking: ${this.driver.asked.slice(-5).join(" ")}`);
   }
@@ -71,7 +71,8 @@ export class RawService {
     return rpcCommandName(this.driver.request(rpc).cmd);
   }
 
-  #serve(rpc: Asked): Back {
+  /** Serves this one RPC, whatever is not to be served. */
+  step(rpc: Asked): Back {
     const { driver } = this;
     if (rpc.a0 === SMC_RETURN.RPC_ALLOC) return driver.giveArgument(rpc, driver.nextCookie());
     if (rpc.a0 === SMC_RETURN.RPC_FREE) return driver.resume(rpc);
