@@ -166,3 +166,24 @@ test.each([
 ])("free RAM that is not whole pages is an error of the board file: %o", (free) => {
   expect(() => new RamWindow(free, "board.yaml")).toThrow(/whole pages/);
 });
+
+test.each(["loady", "loadx"])(
+  "with %s a page goes as a file, and a line that is too bad for that is written as ever",
+  async (command) => {
+    const random = new Random(5);
+    const bytes = Uint8Array.from({ length: 4096 }, () => random.below(256));
+    const clean = await start({ with: [command] });
+    await clean.bridge.write(DATA, bytes, soon());
+    expect(clean.loader.bytes(DATA, 4096).equals(bytes)).toBe(true);
+    expect(clean.loader.loaded).toBe(4096);
+    const few = bytes.subarray(0, 100);
+    await clean.bridge.write((DATA + 4096) as Pa, few, soon());
+    expect(clean.loader.bytes(DATA + 4096, 100).equals(few)).toBe(true);
+    expect(clean.loader.loaded).toBe(4096);
+
+    const noisy = await start({ with: [command], noise: 10 });
+    await noisy.bridge.write(DATA, bytes.subarray(0, 1536), soon());
+    expect(noisy.loader.bytes(DATA, 1536).equals(bytes.subarray(0, 1536))).toBe(true);
+  },
+  60_000,
+);

@@ -7,15 +7,16 @@ import {
   CONSOLE_PAGE,
   goArguments,
   MAX_BLOCKS,
-  MAX_PIECES,
   OPERATION,
   readAnswer,
   WordRows,
 } from "./console-page.ts";
 import { mustBeFree } from "./loader-memory.ts";
+import { LoaderModem } from "./loader-modem.ts";
 import type { LoaderPrompt } from "./loader-prompt.ts";
 import { LoaderLines, memoryWrites } from "./loader-writes.ts";
 import type { RamWindow } from "./ram-window.ts";
+import { groupsOf } from "./write-groups.ts";
 import type { MemoryWrite, WireMachine } from "./wire-machine.ts";
 
 export interface ConsoleBridgeOptions {
@@ -35,6 +36,8 @@ const FILL_PER_MS = 8 * 1024;
 const FILL_MS = 2000;
 /** Bytes that are written, or read, and then checked together. */
 const CHUNK = 1024;
+/** Bytes that are sent as a file, at most. */
+const FILE = 64 * 1024;
 /** Larger than any second-level cache of the family: what is written before it is in RAM after it. */
 const EVICTION = 4 * 1024 * 1024;
 const TRIES = 8;
@@ -54,6 +57,7 @@ export class ConsoleBridge implements WireMachine {
   readonly #window: RamWindow;
   readonly #smcMs: number;
   readonly #page: Pa;
+  #modem: LoaderModem | undefined;
   #sequence = BigInt(randomInt(1, 2 ** 32));
 
   private constructor(options: ConsoleBridgeOptions) {
@@ -109,11 +113,13 @@ export class ConsoleBridge implements WireMachine {
 
   async writeAll(writes: readonly MemoryWrite[], deadline: Deadline): Promise<void> {
     for (const { at, bytes, length = bytes.length } of writes) this.#window.check(at, length);
-    for (const group of groupsOf(writes)) {
-      if (group.length === 1 && group[0]?.length !== undefined) {
-        const [{ at, bytes, length }] = group as [Required<MemoryWrite>];
-        await this.#fill(at, bytes, length, deadline);
-      } else await this.#putAndCheck(group, deadline);
+    for (const group of groupsOf(writes, this.#modem?.works === true ? FILE : CHUNK)) {
+      const [first] = group;
+      if (first?.length !== undefined)
+        await this.#fill(first.at, first.bytes, first.length, deadline);
+      else if (!(await this.#sendAndCheck(group, deadline))) {
+        for (const part of groupsOf(group, CHUNK)) await this.#putAndCheck(part, deadline);
+      }
     }
   }
 
@@ -158,7 +164,7 @@ export class ConsoleBridge implements WireMachine {
   /** Which commands there are, and whether a line may be a compound one. */
   async #requireCommands(deadline: Deadline): Promise<void> {
     const needed = ["mw", "md", "go"];
-    const help = await this.#look("help mw md go", deadline, (text) =>
+    const help = await this.#look("help mw md go loady loadx", deadline, (text) =>
       needed.every((name) => new RegExp(`^${name} - `, "m").test(text)),
     );
     const missing = needed.filter((name) => !new RegExp(`^${name} - `, "m").test(help));
@@ -169,6 +175,7 @@ export class ConsoleBridge implements WireMachine {
         next: "Boot a boot loader that has them.",
       });
     }
+    this.#modem = new LoaderModem(this.#prompt, help);
     const compound = /^hush$/m;
     const answer = await this.#look("if true;then echo hush;fi", deadline, (text) =>
       compound.test(text),
@@ -286,6 +293,20 @@ export class ConsoleBridge implements WireMachine {
     });
   }
 
+  /** As a file, where that is faster and works: one write, checked as any. */
+  async #sendAndCheck(writes: readonly MemoryWrite[], deadline: Deadline): Promise<boolean> {
+    const [write, ...more] = writes;
+    const modem = this.#modem;
+    if (write === undefined || more.length > 0 || modem?.works !== true) return false;
+    const { at, bytes } = write;
+    if (!modem.pays(bytes, Array.from(memoryWrites(at, bytes)).join(";").length)) return false;
+    if (!(await modem.write(at, bytes, deadline))) return false;
+    if ((await this.#checksum([{ at, length: bytes.length }], deadline)) === crc32(bytes))
+      return true;
+    modem.giveUp();
+    return false;
+  }
+
   /** Has the program itself write `bytes` again and again; what it is told, it checks. */
   async #fill(at: number, bytes: Uint8Array, length: number, deadline: Deadline): Promise<void> {
     if (at % WORD !== 0 || length % WORD !== 0 || WORD % bytes.length !== 0) {
@@ -322,29 +343,6 @@ const workMs = (length: number): number => FILL_MS + length / FILL_PER_MS;
 
 const operandsOf = (pieces: readonly Piece[]): readonly bigint[] =>
   pieces.flatMap(({ at, length }) => [BigInt(at), BigInt(length)]);
-
-/** Repeated writes alone; the others in pieces, as many as are checked together. */
-function* groupsOf(writes: readonly MemoryWrite[]): Generator<readonly MemoryWrite[]> {
-  let group: MemoryWrite[] = [];
-  let size = 0;
-  for (const write of writes) {
-    if (write.length !== undefined && write.length !== write.bytes.length) {
-      yield [write];
-      continue;
-    }
-    for (let done = 0; done < write.bytes.length;) {
-      const bytes = write.bytes.subarray(done, done + CHUNK - size);
-      group.push({ at: write.at + done, bytes });
-      size += bytes.length;
-      done += bytes.length;
-      if (size < CHUNK && group.length < MAX_PIECES) continue;
-      yield group;
-      group = [];
-      size = 0;
-    }
-  }
-  if (group.length > 0) yield group;
-}
 
 function bytesOf(words: readonly bigint[]): Uint8Array {
   const out = Buffer.alloc(words.length * WORD);

@@ -7,6 +7,7 @@ export { ConsoleBridge, type ConsoleBridgeOptions } from "./console-bridge.ts";
 export { Dom0Program, type MachineRam } from "./dom0.ts";
 export { HostCopy, type RawMemory } from "./host-copy.ts";
 export { type LoaderConsole, loaderConsoleOf } from "./loader-console.ts";
+export { LoaderSmc } from "./loader-smc.ts";
 export { LoaderPrompt, type LoaderPromptOptions } from "./loader-prompt.ts";
 export { MAILBOX_SCRATCH } from "./mailbox-page.ts";
 export { type FreeRam, RamWindow } from "./ram-window.ts";

@@ -1,4 +1,5 @@
 import { type Deadline, InfrastructureError, TargetCrashError } from "../base/index.ts";
+import type { ByteLine } from "./ymodem.ts";
 import type { LoaderConsole } from "./loader-console.ts";
 
 export interface LoaderPromptOptions {
@@ -123,6 +124,41 @@ export class LoaderPrompt {
       seen: this.#received.slice(-200),
       next: "Power-cycle the board to go on.",
     });
+  }
+
+  /**
+   * Runs a command that talks in bytes with `dialog`, and waits for the prompt behind it; false where
+   * either failed. Throws TargetCrashError when the board is lost.
+   */
+  async talk(
+    command: string,
+    dialog: (line: ByteLine) => Promise<boolean>,
+    deadline: Deadline,
+  ): Promise<boolean> {
+    try {
+      if (!this.#clean) await this.#clear(deadline);
+      this.#clean = false;
+      await this.#type(command, deadline);
+    } catch (error) {
+      if (error instanceof Garbled) return false;
+      throw error;
+    }
+    this.#received = "";
+    await this.#send(ENTER, deadline);
+    const done = await dialog({
+      send: async (bytes) => {
+        this.#mustLive();
+        await deadline.race(this.#console.type(bytes));
+      },
+      next: async (ms) => {
+        await this.#until(() => this.#received !== "", deadline, ms);
+        if (this.#received === "") return undefined;
+        const byte = this.#received.charCodeAt(0);
+        this.#received = this.#received.slice(1);
+        return byte;
+      },
+    });
+    return done && (await this.#until(() => this.#atPrompt(), deadline, this.#silenceMs));
   }
 
   /** What stands on the line is not known any more. */

@@ -78,18 +78,18 @@ export interface SmcReport {
   readonly name?: string;
   /** x1..x7 as sent, trailing zeros left out. */
   readonly sent: readonly string[];
-  /** x0..x7 as they came back. */
+  /** x0..x7 as they came back; x0..x3 where U-Boot's own `smc` was used, which tells no more. */
   readonly x: readonly string[];
   /** What x0 and, for some calls, the others mean. */
   readonly meaning?: string;
 }
 
 /** What a call and its answer mean, for people and as JSON. Numbers are hexadecimal text. */
-export function reportOf(call: SmcCall, answer: Registers): SmcReport {
+export function reportOf(call: SmcCall, answer: Registers, known = 8): SmcReport {
   const fid = Number((call.registers[0] ?? 0n) & 0xffff_ffffn);
   const sent = call.registers.slice(1).map(hex);
   while (sent.at(-1) === "0x0") sent.pop();
-  const x = Array.from({ length: 8 }, (_, index) => hex(answer.get64(index)));
+  const x = Array.from({ length: known }, (_, index) => hex(answer.get64(index)));
   const name = smcName(fid);
   const meaning = meaningOf(fid, answer);
   return {

@@ -16,6 +16,9 @@ const ASKING: ReadonlySet<number> = new Set([
   OPTEE_SMC.GET_THREAD_COUNT,
 ]);
 
+/** Whether a function only tells what there is: it changes nothing, and may be called again. */
+export const onlyAsks = (fid: number): boolean => ASKING.has(fid);
+
 /** Whether the calls of a scenario can have left anything behind in a secure world. */
 export class Touched {
   #clean = true;
@@ -29,7 +32,7 @@ export class Touched {
     return {
       ...port,
       smc: (registers) => {
-        if (!ASKING.has(registers.get(0))) this.#clean = false;
+        if (!onlyAsks(registers.get(0))) this.#clean = false;
         port.smc(registers);
       },
     };

@@ -4,6 +4,7 @@ export * from "./bench-invoke.ts";
 export * from "./bench-vms.ts";
 export { folderTas } from "./board-tas.ts";
 export { transportOf } from "./bring-up.ts";
+export { onlyAsks } from "./clean.ts";
 export { BridgedPlatform, type BridgedOptions } from "./bridged.ts";
 export { BridgedTarget, type BridgedTargetOptions } from "./bridged-target.ts";
 export * from "./emulated.ts";

@@ -216,6 +216,7 @@ function convertBridge(
   conduits: BoardConfig["conduits"],
   blame: Blame,
 ): BridgeConfig {
+  if (raw.free_ram === undefined) blame(["bridge"], "`bridge` lacks the key `free_ram`");
   if (raw.transport === "shared-ram" && (platform !== "qemu" || raw.ram_base === undefined)) {
     blame(
       ["bridge", "transport"],
@@ -224,7 +225,7 @@ function convertBridge(
   }
   const size = mebibytes(raw.free_ram?.size ?? "");
   const needed = conduits.includes("vm") ? SCENARIO_MIB.vm : SCENARIO_MIB.plain;
-  if (conduits.length > 0 && size < needed) {
+  if (raw.free_ram !== undefined && conduits.length > 0 && size < needed) {
     blame(
       ["bridge", "free_ram", "size"],
       `${size} MiB are too little for scenarios on ${conduits.join(", ")}: they take ${needed} MiB`,

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
 import { Random } from "../../base/index.ts";
+import { FakeReceiver } from "./fake-receiver.ts";
 import type { LoaderConsole } from "../loader-console.ts";
 
 export interface FakeLoaderOptions {
@@ -10,6 +11,8 @@ export interface FakeLoaderOptions {
   readonly without?: readonly string[];
   /** No compound commands, as U-Boot's old parser. */
   readonly plain?: boolean;
+  /** Commands that not every boot loader has: `smc`, `loady`, `loadx`. */
+  readonly with?: readonly string[];
   /** What `bdinfo` prints; it does not have that command when left out. */
   readonly bdinfo?: readonly string[];
   readonly smc: (x: readonly bigint[]) => readonly bigint[] | "never returns";
@@ -38,6 +41,9 @@ export class FakeLoader implements LoaderConsole {
   #line = "";
   #continuing = "";
   #hung = false;
+  #receiver: FakeReceiver | undefined;
+  /** Bytes of these that came as files. */
+  loaded = 0;
 
   constructor(options: FakeLoaderOptions) {
     this.#options = options;
@@ -81,6 +87,10 @@ export class FakeLoader implements LoaderConsole {
 
   #key(byte: number): void {
     if (this.#hung) return;
+    if (this.#receiver !== undefined) {
+      this.#receiver.take(byte);
+      return;
+    }
     const character = String.fromCharCode(byte);
     if (byte === 3) {
       this.#line = "";
@@ -110,7 +120,7 @@ export class FakeLoader implements LoaderConsole {
       body = inner;
     }
     for (const one of body.split(";")) if (!this.#hung) this.#run(one.trim().split(/\s+/));
-    if (!this.#hung) this.#say(PROMPT);
+    if (!this.#hung && this.#receiver === undefined) this.#say(PROMPT);
   }
 
   #run([name = "", ...args]: readonly string[]): void {
@@ -120,14 +130,18 @@ export class FakeLoader implements LoaderConsole {
       this.#say(this.#options.bdinfo.map((line) => `${line}\r\n`).join(""));
       return;
     }
-    if (!KNOWN.includes(command) || this.#options.without?.includes(command) === true) {
+    const known = [...KNOWN, ...(this.#options.with ?? [])];
+    if (!known.includes(command) || this.#options.without?.includes(command) === true) {
       this.#say(`Unknown command '${name}' - try 'help'\r\n`);
     } else if (command === "help") {
       for (const one of args) {
-        const known = this.#options.without?.includes(one) !== true;
-        this.#say(known ? `${one} - does that\r\n` : `Unknown command '${one}'\r\n`);
+        const has = known.includes(one) && this.#options.without?.includes(one) !== true;
+        this.#say(has ? `${one} - does that\r\n` : `Unknown command '${one}'\r\n`);
       }
     } else if (command === "echo") this.#say(`${args.join(" ")}\r\n`);
+    else if (command === "smc") this.#smc(args.map(parse));
+    else if (command === "loady" || command === "loadx")
+      this.#load(command, Number(parse(args[0] ?? "")));
     else if (command === "mw") this.#write(size, args);
     else if (command === "md") this.#show(args);
     else this.#go(args);
@@ -172,10 +186,41 @@ export class FakeLoader implements LoaderConsole {
     }
   }
 
+  #smc(x: readonly bigint[]): void {
+    this.executed.push(x);
+    const made = this.#options.smc(Array.from({ length: 8 }, (_, index) => x[index] ?? 0n));
+    if (made === "never returns") this.#hung = true;
+    else {
+      const signed = made.slice(0, 4).map((word) => BigInt.asIntN(64, word));
+      this.#say(`Res:  ${signed.join(" ")}\r\n`);
+    }
+  }
+
+  #load(command: "loadx" | "loady", at: number): void {
+    this.#say(`## Ready for binary (${command}) download to 0x${at.toString(16)} ...\r\n`);
+    this.#receiver = new FakeReceiver(command === "loady" ? "ymodem" : "xmodem", {
+      say: (bytes) => this.#say(Buffer.from(bytes).toString("latin1")),
+      store: (offset, bytes) => {
+        for (const [index, byte] of bytes.entries()) {
+          this.#page(at + offset + index)[(at + offset + index) % PAGE] = byte;
+        }
+        this.written += bytes.length;
+        this.loaded += bytes.length;
+      },
+      end: (text) => {
+        this.#receiver = undefined;
+        this.#say(`${text}\r\n${PROMPT}`);
+      },
+    });
+  }
+
   bytes(at: number, length: number): Buffer {
-    return Buffer.from(
-      Array.from({ length }, (_, index) => this.#page(at + index)[(at + index) % PAGE] ?? 0),
-    );
+    const out = Buffer.alloc(length);
+    for (let done = 0; done < length;) {
+      const from = (at + done) % PAGE;
+      done += this.#page(at + done).copy(out, done, from, Math.min(PAGE, from + length - done));
+    }
+    return out;
   }
 
   #go([address = "", ...args]: readonly string[]): void {

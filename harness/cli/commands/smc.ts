@@ -6,11 +6,12 @@ import {
   assemble,
   ConsoleBridge,
   loaderConsoleOf,
+  LoaderSmc,
   LoaderPrompt,
   RamWindow,
 } from "../../bridge/index.ts";
 import type { Registers } from "../../machine/index.ts";
-import { createEmulated } from "../../platform/index.ts";
+import { createEmulated, onlyAsks } from "../../platform/index.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
 import { bootDeadline, withBoard } from "../open-board.ts";
@@ -85,7 +86,10 @@ async function smc(
     config.platform === "emulated"
       ? emulated(calls)
       : await onBoard(context, config, calls, flags.timeout ?? DEFAULT_MS);
-  const reports = calls.map((call, index) => reportOf(call, answers[index] ?? registersOf(call)));
+  const reports = calls.map((call, index) => {
+    const { registers = registersOf(call), known } = answers[index] ?? {};
+    return reportOf(call, registers, known);
+  });
   if (flags.json === true) {
     context.out(`${JSON.stringify(reports, undefined, 2)}\n`);
     return;
@@ -119,12 +123,18 @@ function refuseUnknown(
   );
 }
 
-function emulated(calls: readonly SmcCall[]): Registers[] {
+interface SmcAnswer {
+  readonly registers: Registers;
+  /** How many of them, from x0 on, are known; all when left out. */
+  readonly known?: number;
+}
+
+function emulated(calls: readonly SmcCall[]): SmcAnswer[] {
   const { port } = createEmulated({ conduit: "direct", seed: 1 });
   return calls.map((call) => {
     const registers = registersOf(call);
     port.smc(registers);
-    return registers;
+    return { registers };
   });
 }
 
@@ -133,7 +143,7 @@ async function onBoard(
   config: BoardConfig,
   calls: readonly SmcCall[],
   smcMs: number,
-): Promise<Registers[]> {
+): Promise<SmcAnswer[]> {
   const { bridge: where, boot } = config;
   if (where === undefined || boot === undefined) {
     throw new UsageError(`board ${config.name} does not say which RAM is free at its boot loader`, {
@@ -141,7 +151,6 @@ async function onBoard(
       next: "Add `bridge: { free_ram: { base: …, size: 64MiB } }` to its board file or type.",
     });
   }
-  const program = await assemble("console", context.env);
   return await withBoard(config, context, {}, async ({ board }) => {
     await board.transition("bootloader", bootDeadline(config, context, undefined));
     const prompt = new LoaderPrompt(loaderConsoleOf(board), {
@@ -151,18 +160,41 @@ async function onBoard(
       const limit = Deadline.after(TYPING_MS + calls.length * (smcMs + 10_000), "the SMCs", {
         abort: context.abort,
       });
+      const direct = calls.every(bearsRepetition) ? await LoaderSmc.find(prompt, limit) : undefined;
+      if (direct !== undefined) return await throughLoader(direct, calls, limit, smcMs);
       const window = new RamWindow(where.freeRam, config.file);
+      const program = await assemble("console", context.env);
       const options = { prompt, window, program, lineLimit: where.lineLimit, smcMs };
       const bridge = await ConsoleBridge.start(options, limit);
-      const answers: Registers[] = [];
+      const answers: SmcAnswer[] = [];
       for (const call of calls) {
         const registers = registersOf(call);
         await bridge.smc(registers, limit);
-        answers.push(registers);
+        answers.push({ registers });
       }
       return answers;
     } finally {
       prompt.close();
     }
   });
+}
+
+/** U-Boot's own `smc` makes a call twice to be sure, and cannot set x7. */
+const bearsRepetition = ({ registers }: SmcCall): boolean =>
+  onlyAsks(Number(registers[0] ?? 0n)) && registers[7] === 0n;
+
+async function throughLoader(
+  loader: LoaderSmc,
+  calls: readonly SmcCall[],
+  limit: Deadline,
+  smcMs: number,
+): Promise<SmcAnswer[]> {
+  const answers: SmcAnswer[] = [];
+  for (const call of calls) {
+    const registers = registersOf(call);
+    const x = await loader.call(call.registers, limit, smcMs);
+    for (const [index, word] of x.entries()) registers.set64(index, word);
+    answers.push({ registers, known: x.length });
+  }
+  return answers;
 }

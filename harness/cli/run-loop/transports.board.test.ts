@@ -1,0 +1,137 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
+import { packageRoot, silentProgress } from "../../base/index.ts";
+import { type BridgeTransport, type LiveBoard, loadBoard, openBoard } from "../../board/index.ts";
+import { findPrepared, imageTas, prepareImage } from "../../images/index.ts";
+import { BridgedTarget, type Combination } from "../../platform/index.ts";
+
+const imageDir = process.env["LOCKSTEP_TEST_IMAGE"] ?? "";
+const suite = imageDir === "" ? describe.skip : describe;
+const why = imageDir === "" ? " (skipped: LOCKSTEP_TEST_IMAGE names no prepared image)" : "";
+const TIMEOUT = 600_000;
+/** CALLS_UID of OP-TEE, and x4 to x7 as the scenario sends them. */
+const API_UID = [0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b, 0x44, 0x55, 0x66, 0];
+
+const dir = mkdtempSync(path.join(tmpdir(), "lockstep-transports-"));
+let board: LiveBoard | undefined;
+let target: BridgedTarget | undefined;
+
+afterEach(async () => {
+  await target?.close();
+  await board?.close();
+  board = undefined;
+  target = undefined;
+}, TIMEOUT);
+
+afterAll(() => {
+  rmSync(dir, { recursive: true });
+});
+
+/** A board of one's own that is like `like` but for its bridge: nothing of it is shared with the host. */
+async function start(like: string, transport: BridgeTransport, more = ""): Promise<BridgedTarget> {
+  const known = await loadBoard(like, { env: {} });
+  const name = `mine-${like}-${transport}`;
+  const file = path.join(dir, `${name}.yaml`);
+  const image = known.image ?? "";
+  writeFileSync(
+    file,
+    [
+      `type: ${path.join(packageRoot, "boards", "types", "qemu-virt.yaml")}`,
+      `image: ${image}`,
+      `conduits: [${known.conduits.join(", ")}]`,
+      `bridge: { transport: ${transport}, ${more} }`,
+      like === "qemu-virt-hyp" ? "qemu: { options: { virtualization: on } }" : "",
+      "ssh: none",
+      "xtest: none",
+    ].join("\n"),
+  );
+  const abort = new AbortController().signal;
+  const own = { env: process.env, progress: silentProgress, abort };
+  const prepared = (await findPrepared(image, process.env)) ?? (await prepareImage(image, own));
+  board = await openBoard(await loadBoard(file, { env: {} }), {
+    observer: { raw: () => {}, line: () => {}, stageStart: () => {}, stageEnd: () => {} },
+    progress: silentProgress,
+    abort,
+    prepared,
+  });
+  const tas = await imageTas(prepared);
+  target = new BridgedTarget({ board, env: process.env, abort, tas, smcMs: 5000 });
+  return target;
+}
+
+const DIRECT: Combination = { conduit: "direct" };
+const VM: Combination = { conduit: "vm", rules: "strict" };
+
+suite(`scenarios over a serial line alone${why}`, () => {
+  test.each(["console", "agent"] as const)(
+    "of a plain OP-TEE, by %s: registers, messages, RPCs, sessions of a pseudo-TA",
+    async (transport) => {
+      const mine = await start("qemu-virt", transport);
+      const run = async (reference: string): Promise<unknown> =>
+        await mine.run(reference, null, DIRECT);
+      expect(await run("smc-abi/fast-calls#callsUid")).toEqual(API_UID);
+      expect(await run("smc-abi/yielding-calls#pseudoTaByHand")).toMatchObject({
+        results: [0, 0, 0],
+      });
+      expect(await run("normal-world/sessions#pseudoTa")).toEqual({
+        result: 0,
+        origin: 4,
+        a: 42,
+        b: 2,
+      });
+    },
+    TIMEOUT,
+  );
+
+  test.each(["console", "agent"] as const)(
+    "of a virtualized OP-TEE behind our mediator, by %s: a VM's session",
+    async (transport) => {
+      const mine = await start("qemu-virt-hyp", transport);
+      expect(await mine.run("normal-world/sessions#pseudoTa", null, VM)).toEqual({
+        result: 0,
+        origin: 4,
+        a: 42,
+        b: 2,
+      });
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a real TA of 190 KiB is loaded over the agent's line",
+    async () => {
+      const mine = await start("qemu-virt", "agent");
+      expect(await mine.run("normal-world/sessions#userTa", null, DIRECT)).toEqual({
+        loads: 2,
+        leaked: 0,
+      });
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a board without a saved state is reset when a scenario left something behind, and only then",
+    async () => {
+      const mine = await start("qemu-virt", "agent", "reset: unclean");
+      const stages: string[] = [];
+      const restart = board?.restart.bind(board);
+      if (board !== undefined && restart !== undefined) {
+        board.restart = async (deadline) => {
+          stages.push("restart");
+          await restart(deadline);
+        };
+      }
+      const run = async (name: string): Promise<unknown> =>
+        await mine.run(`smc-abi/${name}`, null, DIRECT);
+      expect(await run("fast-calls#callsUid")).toEqual(API_UID);
+      expect(await run("fast-calls#callsRevision")).toBeDefined();
+      expect(stages).toEqual([]);
+      const cache = await run("fast-calls#shmCache");
+      expect(await run("fast-calls#shmCache")).toEqual(cache);
+      expect(stages).toEqual(["restart"]);
+    },
+    TIMEOUT,
+  );
+});
