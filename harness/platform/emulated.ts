@@ -26,7 +26,7 @@ import {
 } from "../rpmb/index.ts";
 import type { RpmbRoute } from "./scenario.ts";
 import {
-  buildTaImage,
+  buildTaImages,
   DEBIAN_4_5,
   DEBIAN_4_5_VIRTUALIZED,
   type OpteeBuild,
@@ -297,7 +297,7 @@ let images: ReadonlyMap<string, Uint8Array> | undefined;
 
 /** The `.ta` files of the modelled TAs, by UUID. */
 export function taImages(): ReadonlyMap<string, Uint8Array> {
-  images ??= new Map(USER_TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
+  images ??= buildTaImages(USER_TAS);
   return images;
 }
 

@@ -127,6 +127,10 @@ export interface Features {
   /** A TA may ask that its crashed instance is kept. */
   readonly keepCrashed: boolean;
   readonly protectedMemory: OpteeBuild["protectedMemory"];
+  /** A session is locked while it is opened; earlier others could use it before its TA was there. */
+  readonly locksOpening: boolean;
+  /** Temporary buffers in pages end with their call; earlier each stayed, and its cookie with it. */
+  readonly dropsTemporary: boolean;
 }
 
 export function featuresOf(build: OpteeBuild): Features {
@@ -141,5 +145,7 @@ export function featuresOf(build: OpteeBuild): Features {
     refusesClientZero: isSince(build, 4, 5),
     keepCrashed: isSince(build, 4, 7),
     protectedMemory: isSince(build, 4, 9) ? build.protectedMemory : undefined,
+    locksOpening: isSince(build, 4, 10),
+    dropsTemporary: isSince(build, 4, 11),
   };
 }

@@ -65,8 +65,9 @@ function importEach(
     const at = messageSize(first + index);
     const attr = arg.u32(at);
     const type = attr & ATTR.TYPE_MASK;
-    // The end of the call looks at all 64 bits: with any beside the type it lets nothing go.
-    const released = attr === type && arg.u32(at + 4) === 0;
+    // Before 4.11 the end of the call looks at all 64 bits: with any beside the type it lets nothing go.
+    const masked = partition.core.features.dropsTemporary;
+    const released = masked || (attr === type && arg.u32(at + 4) === 0);
     if ((attr & ATTR.META) !== 0) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     if (type === ATTR_TYPE.NONE) continue;
     if (isValueType(type)) {
@@ -93,8 +94,10 @@ function importEach(
     } else if ((attr & ATTR.NONCONTIG) !== 0) {
       const pages = extractPages(partition, address, size);
       if (pages === undefined) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
-      // Never released, as NONCONTIG is no part of a type: it stays in the table (MSG-2.2).
-      temporary.push(partition.enterGuarded(pages, cookieHigh, cookieLow));
+      const object = partition.enterGuarded(pages, cookieHigh, cookieLow);
+      // Before 4.11 never released, as NONCONTIG is no part of a type: it stays in the table (MSG-2.2).
+      if (masked) held.push(object);
+      else temporary.push(object);
       refer(param, pages, 0, size);
     } else if (!contiguous(partition, param, released ? held : [], address, size)) {
       return TEEC.TEEC_ERROR_BAD_PARAMETERS;

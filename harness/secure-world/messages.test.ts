@@ -133,6 +133,14 @@ test("MSG-2.2.TMEM_NONCONTIG, MSG-2.3.2: TMEM page lists outlast the call and ca
   expect([after.ret, after.ret_origin]).toEqual([0, 4]);
 });
 
+test("MSG-2.2.TMEM_NONCONTIG: from 4.11 on TMEM page lists end with their call", () => {
+  const { kit, session } = probed({ version: { major: 4, minor: 11 } });
+  const buffer = tmem(ATTR_TYPE.TMEM_INPUT | NONCONTIG, kit.listOf([kit.page()]), 10n, 0x77n);
+  expect(kit.invoke(session, 0, [buffer]).ret).toBe(0);
+  expect(kit.world.partitions.all[0]?.registered.count).toBe(0);
+  expect(kit.invoke(session, 0, [rmem(ATTR_TYPE.RMEM_INPUT, 0x77n, 0, 5)]).ret).toBe(BAD);
+});
+
 test("MSG-2.2.RMEM, MSG-2.4.IMPORT_FAILED: RMEM beyond its object is SECURITY, an unknown cookie BAD_PARAMETERS", () => {
   const { kit, session } = probed();
   kit.register(0x9_0000_0009n, 2, 100);

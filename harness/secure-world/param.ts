@@ -68,6 +68,13 @@ export class TaParam {
     this.givenB = b;
   }
 
+  /** A user TA finds zeros where it is to give values; what the caller left there it never sees. */
+  hide(): void {
+    if (this.type !== TEE_PARAM.VALUE_OUTPUT) return;
+    this.a = 0;
+    this.b = 0;
+  }
+
   /** Forgets what a TA changed: only an entry point that returns hands its values back. */
   restore(): void {
     this.a = this.givenA;

@@ -113,6 +113,8 @@ test("SMC-10.RPC_ARG, SMC-10.RESUME_CLIENT_CHECK, MSG-6.PROTMEM: what a release 
     refusesClientZero: false,
     keepCrashed: false,
     protectedMemory: undefined,
+    locksOpening: false,
+    dropsTemporary: false,
   });
   expect(at(4, 10)).toEqual({
     threadCount: true,
@@ -125,7 +127,10 @@ test("SMC-10.RPC_ARG, SMC-10.RESUME_CLIENT_CHECK, MSG-6.PROTMEM: what a release 
     refusesClientZero: true,
     keepCrashed: true,
     protectedMemory: "lent",
+    locksOpening: true,
+    dropsTemporary: false,
   });
+  expect(at(4, 11).dropsTemporary).toBe(true);
   expect([
     isSince(DEBIAN_4_5, 4, 5),
     isSince(DEBIAN_4_5, 4, 6),

@@ -1,3 +1,4 @@
+import { TargetCrashError } from "../base/index.ts";
 import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
 import type { Partition } from "./partition.ts";
 import type { TaParams } from "./param.ts";
@@ -28,7 +29,8 @@ export function* openSession(
   timeoutMs: number,
   params: TaParams,
 ): SecureTask<Outcome & { readonly session: number }> {
-  const session = new Session(nextSessionId(open), client, thread);
+  const { locksOpening } = thread.partition.core.features;
+  const session = new Session(nextSessionId(open), client, locksOpening ? thread : undefined);
   open.push(session);
   const found = yield* findContext(thread, session, uuid);
   const context = session.context;
@@ -130,6 +132,9 @@ function* invokeEntering(
   params: TaParams,
 ): SecureTask<Outcome> {
   const { context } = session;
+  if (context === undefined && !thread.partition.core.features.locksOpening) {
+    return yield* invokeTooEarly(thread, session);
+  }
   let outcome = fromTee(TEEC.TEEC_ERROR_BAD_STATE);
   if (context !== undefined && !mayHave(context, params)) {
     outcome = fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
@@ -146,6 +151,18 @@ function* invokeEntering(
   }
   yield* putSession(thread, session);
   return outcome;
+}
+
+/** Before 4.10 nothing kept a client from a session whose TA is only being loaded, or waited for. */
+function* invokeTooEarly(thread: Thread, session: Session): SecureTask<Outcome> {
+  if (!session.loading) {
+    throw new TargetCrashError("OP-TEE panicked: an invocation in a session without a TA", {
+      expected: "a session that is open",
+      seen: `session ${session.id}, which waits for its TA`,
+    });
+  }
+  yield* putSession(thread, session);
+  return { result: TEEC.TEEC_ERROR_ACCESS_DENIED, origin: 0 };
 }
 
 /** In a session that the thread has locked and an instance that it has entered. */

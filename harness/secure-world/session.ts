@@ -44,6 +44,8 @@ export class Session {
   readonly id: number;
   readonly client: ClientIdentity;
   context: TaContext | undefined;
+  /** Its TA is being loaded. */
+  loading = false;
   api: TeeApi | undefined;
   /** The call that opened it or uses it, and calls that wait for it. */
   references = 1;
@@ -65,10 +67,10 @@ export class Session {
     return this.unlocked.waiting > 0 || this.idle.waiting > 0;
   }
 
-  constructor(id: number, client: ClientIdentity, thread: Thread) {
+  constructor(id: number, client: ClientIdentity, lockedBy: Thread | undefined) {
     this.id = id;
     this.client = client;
-    this.lockedBy = thread;
+    this.lockedBy = lockedBy;
   }
 }
 

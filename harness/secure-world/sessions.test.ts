@@ -184,7 +184,7 @@ test("MSG-2.1.2: guests count their sessions for themselves", () => {
 });
 
 test("MSG-2.1.3: who waits for a session that cannot be opened finds it gone", () => {
-  const kit = new SecureKit({ build: { threads: 3 } });
+  const kit = new SecureKit({ build: { threads: 3, version: { major: 4, minor: 10 } } });
   const unknown = "99999999-0000-4000-8000-000000000000";
   const open = kit.start(kit.put(openMessage(unknown)));
   while (kit.commandOf(open) !== RPC_CMD.LOAD_TA) kit.serve(open);
@@ -203,4 +203,14 @@ test("MSG-2.1.3: who waits for a session that cannot be opened finds it gone", (
   }
   expect([open.get(0), guess.get(0), kit.get(at).ret]).toEqual([0, 0, BAD]);
   expect(kit.world.partitions.all[0]?.sessions).toHaveLength(0);
+});
+
+test("MSG-2.INVOKE_COMMAND: before 4.10 a session whose TA is being loaded can be used, which is denied", () => {
+  const kit = new SecureKit();
+  const open = kit.start(kit.put(openMessage(OS_TEST_UUID)));
+  while (kit.commandOf(open) !== RPC_CMD.LOAD_TA) kit.serve(open);
+  const early = kit.invoke(1, 0);
+  expect([early.ret, early.ret_origin]).toEqual([TEEC.TEEC_ERROR_ACCESS_DENIED, 0]);
+  kit.finish(open);
+  expect(kit.invoke(1, 0)).toMatchObject({ ret: TEEC.TEEC_ERROR_TIME_NOT_SET, ret_origin: 4 });
 });

@@ -42,7 +42,7 @@ export function enterInvoke(
   command: number,
   params: TaParams,
 ): MaybeSecure<number> {
-  const api = begin(thread, session, context);
+  const api = begin(thread, session, context, params);
   if (api === undefined) return TEEC_ERROR_OUT_OF_MEMORY;
   let entered: EntryResult;
   try {
@@ -94,18 +94,24 @@ function* execute(
   params: TaParams | undefined,
   entry: (api: TeeApi) => SecureTask<number>,
 ): SecureTask<number> {
-  const api = begin(thread, session, context);
+  const api = begin(thread, session, context, params);
   if (api === undefined) return TEEC_ERROR_OUT_OF_MEMORY;
   return yield* goOn(thread, session, context, params, api, entry(api));
 }
 
 /** Before code of a TA runs; undefined when TAs may not call each other so deep. */
-function begin(thread: Thread, session: Session, context: TaContext): TeeApi | undefined {
+function begin(
+  thread: Thread,
+  session: Session,
+  context: TaContext,
+  params: TaParams | undefined,
+): TeeApi | undefined {
   if (!context.isPseudo && thread.depth === MAX_DEPTH) {
     endOperation(session, context);
     return undefined;
   }
   thread.depth += 1;
+  if (!context.isPseudo && params !== undefined) for (const param of params) param.hide();
   const api = session.api;
   if (api === undefined) throw new Error("a session without its TA");
   api.enter(thread);

@@ -33,14 +33,18 @@ export function* loadUserTa(thread: Thread, session: Session, uuid: string): Sec
   const ta = known ?? unknownTa(uuid);
   const context = new TaContext(partition, ta, false, ramOf(ta));
   partition.contexts.push(context);
-  const loaded = yield* load(thread, uuid);
-  let result = loaded.result;
+  session.loading = true;
+  let { result } = yield* load(thread, uuid);
+  for (const library of known?.libraries ?? []) {
+    if (result === TEEC.TEEC_SUCCESS) result = (yield* load(thread, library.uuid)).result;
+  }
   // A genuine image whose code this model does not have.
   if (result === TEEC.TEEC_SUCCESS && known === undefined) result = TEEC.TEEC_ERROR_NOT_SUPPORTED;
   if (result === TEEC.TEEC_SUCCESS && !partition.takeTaRam(context.ram)) {
     result = TEEC.TEEC_ERROR_OUT_OF_MEMORY;
   }
   context.initializing = false;
+  session.loading = false;
   if (result === TEEC.TEEC_SUCCESS) session.context = context;
   else context.unlist();
   yield* partition.contextInitialized.broadcast(thread);
@@ -59,8 +63,10 @@ const unknownTa = (uuid: string): TrustedApplication => ({
 });
 
 const PAGE = 4096;
-const ramOf = (ta: { imageSize: number; stackSize: number; dataSize: number }): number =>
-  Math.ceil((ta.imageSize + ta.stackSize + ta.dataSize) / PAGE) * PAGE;
+function ramOf({ imageSize, stackSize, dataSize, libraries = [] }: TrustedApplication): number {
+  const code = libraries.reduce((sum, library) => sum + library.imageSize, imageSize);
+  return Math.ceil((code + stackSize + dataSize) / PAGE) * PAGE;
+}
 
 const failed = (result: number): Loaded => ({ result, image: undefined });
 

@@ -7,6 +7,17 @@ import {
   type ScenarioPlatform,
 } from "../../harness/platform/index.ts";
 
+/** The RAM of the machine that programs may use: base and size. */
+export const freeRam: Scenario = {
+  conduits: ["vm"],
+  clauses: [],
+  run(context) {
+    const { platform } = context as EmulatedContext<ScenarioPlatform>;
+    if (!(platform instanceof BridgedPlatform)) return context.skip("is about a real machine");
+    return { base: platform.ram.base, size: platform.ram.size };
+  },
+};
+
 /** A program on the model and on the machine: what both did. Takes a program. */
 export const program: Scenario = {
   conduits: ["vm"],

@@ -28,14 +28,18 @@ export const build: CommandBuilder = (context) => {
   const command = new Command("fuzz")
     .description(
       "Let hostile guests run random programs against the mediator and the OP-TEE model, and check\n" +
-        "after every step that nothing of what must hold is broken. What breaks something is made\n" +
+        "after every step that nothing of what must hold is broken. With --board, run them on the\n" +
+        "model and on a real OP-TEE, and find where the two go different ways. What is found is made\n" +
         "as small as possible and saved as a program that can be replayed.",
     )
-    .option("--board <board>", "what to fuzz; only `emulated` can be", "emulated")
+    .option(
+      "--board <board>",
+      "a board whose real secure world is held against the model (default: emulated)",
+    )
     .option("--seed <n>", "seed of the campaign (default: LOCKSTEP_SEED, else a fresh one)", whole)
     .option(
       "--runs <n>",
-      `how many programs (default: ${DEFAULT_RUNS}; without end with --time)`,
+      `how many programs (default: ${DEFAULT_RUNS}, 200 on a board; without end with --time)`,
       some,
     )
     .addOption(
@@ -43,21 +47,21 @@ export const build: CommandBuilder = (context) => {
     )
     .option("--time <time>", "start no program after so long, e.g. 60s or 5m", seconds)
     .option("--jobs <n>", "worker threads (default: one for each processor)", workers)
-    .option("--out <dir>", "folder for programs that break something", "lockstep-fuzz")
+    .option("--out <dir>", "folder for programs that found something", "lockstep-fuzz")
     .option("--replay <file>", "run the program of a file and print its trace")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExit codes: 0 nothing found, 1 an invariant is broken, 2 usage, 70 a defect of the fuzzer,\n" +
-        "130 interrupted. Under --rules xen the known defects of the Xen mediator are found and\n" +
-        "listed with their clauses; they do not count. The result depends on --seed and --runs only.",
+      "\nExit codes: 0 nothing found, 1 an invariant is broken or model and board differ, 2 usage,\n" +
+        "3 the laboratory failed twice in a row, 5 a program crashed the board, 70 a defect of the\n" +
+        "fuzzer, 130 interrupted. Under --rules xen the known defects of the Xen mediator are found\n" +
+        "and listed with their clauses; they do not count. The result depends on --seed and --runs\n" +
+        "only, on a board also on that board.",
     )
     .action(async (flags: Flags) => {
-      if (flags.board !== "emulated") {
-        throw new UsageError(`board "${flags.board}" cannot be fuzzed`, {
-          expected: "--board emulated",
-          next: "Leave --board out.",
-        });
+      if (flags.board !== undefined && flags.board !== "emulated") {
+        await onBoard(context, flags, flags.board);
+        return;
       }
       if (flags.replay === undefined) await campaign(context, flags);
       else await replayFile(context, flags, flags.replay);
@@ -68,6 +72,7 @@ export const build: CommandBuilder = (context) => {
     ["lockstep fuzz --seed 7 --runs 200", "the same programs every time"],
     ["lockstep fuzz --rules xen", "what the Xen mediator's known defects lead to"],
     ["lockstep fuzz --replay lockstep-fuzz/strict-quotas.json", "what a program does, SMC by SMC"],
+    ["lockstep fuzz --board qemu-virt-hyp --time 10m", "the model against a real OP-TEE"],
   ]);
 };
 
@@ -116,6 +121,34 @@ function seedOf(flags: Flags, context: CliContext): number {
       expected: "a whole number from 0 to 4294967295",
     });
   }
+}
+
+/** The same programs on the model and on a board. */
+async function onBoard(context: CliContext, flags: Flags, board: string): Promise<void> {
+  const { fuzzBoard, replayOnBoard } = await import("../fuzz-board.ts");
+  if (flags.jobs !== undefined && flags.jobs > 1) {
+    throw new UsageError("a board runs one program after the other", {
+      next: "Leave --jobs out.",
+    });
+  }
+  if (flags.replay === undefined) {
+    await fuzzBoard(
+      context,
+      { ...flags, board, rules: flags.rules ?? "strict" },
+      seedOf(flags, context),
+    );
+    return;
+  }
+  const { forRealMachines, readStored } = await import("../../lockstep/index.ts");
+  const stored = readStored(path.resolve(context.cwd, flags.replay));
+  const program = forRealMachines(stored.program);
+  if (program === undefined) {
+    throw new UsageError("the program needs a scripted secure world, which no board has", {
+      where: flags.replay,
+      next: "Replay it without --board.",
+    });
+  }
+  await replayOnBoard(context, { ...flags, board, rules: flags.rules ?? stored.rules }, program);
 }
 
 async function campaign(context: CliContext, flags: Flags): Promise<void> {

@@ -94,7 +94,7 @@ export async function runBridged(
 }
 
 /** The folder that the board file names, else those of its image, else none. */
-async function tasOf(
+export async function tasOf(
   { bridge, file }: BoardConfig,
   prepared: PreparedImage | undefined,
 ): Promise<Pick<BridgedTargetOptions, "tas" | "tasFrom">> {
@@ -104,7 +104,8 @@ async function tasOf(
   return { tas: new Map(), tasFrom: "the board file (bridge.tas)" };
 }
 
-async function ramFolder(): Promise<string> {
+/** Where files that are the RAM of machines belong. */
+export async function ramFolder(): Promise<string> {
   return await access(SHARED_MEMORY, constants.W_OK).then(
     () => SHARED_MEMORY,
     () => tmpdir(),

@@ -136,7 +136,7 @@ function serve(guest: Guest, view: MessageView, how: How): void {
       const key = cookieKey({ high: view.high(0, WORD.b), low: view.low(0, WORD.b) });
       const buffer = guest.buffers.get(key);
       guest.buffers.delete(key);
-      if (buffer !== undefined) guest.release([...buffer.list, ...buffer.pages]);
+      if (buffer !== undefined) guest.release(buffer.taken);
       view.ret = OK;
       return;
     }
@@ -166,7 +166,9 @@ function allocate(guest: Guest, view: MessageView, { lie, at, cookie: spec }: Ho
   const fresh = lie === "duplicate" && inUse !== undefined ? inUse : guest.freshCookie();
   const cookie = lie === "ref" ? guest.cookie(spec) : fresh;
   const key = cookieKey(cookie);
-  if (!guest.buffers.has(key)) guest.buffers.set(key, { list: [list], pages });
+  // Where the list says what is the program's own, that is where the driver writes.
+  const own = lie === "outside" && typeof at === "number" ? [...pages.slice(0, -1), at] : pages;
+  if (!guest.buffers.has(key)) guest.buffers.set(key, { list: [list], pages: own, taken });
   const { high, low } = split(pointer);
   view.ret = OK;
   view.numParams = 1;

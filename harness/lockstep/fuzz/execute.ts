@@ -15,6 +15,8 @@ import {
 import type { ProgramMachine } from "./program-machine.ts";
 
 const NOTHING: readonly never[] = [];
+/** A session that no program opens. */
+const NO_SESSION = 99;
 
 /** Carries out the steps of a program on a machine; everything is checked after each step. */
 export class Executor {
@@ -74,7 +76,10 @@ export class Executor {
         return;
       case "message": {
         const page = pageNumber(step.at, 0);
-        const { cmd, session } = step.message;
+        const { cmd } = step.message;
+        const closes = cmd === MSG_CMD.CLOSE_SESSION;
+        const spared = closes && machine.mayClose?.(guest, step.message.session) === false;
+        const session = spared ? NO_SESSION : step.message.session;
         const { func, params } =
           cmd === MSG_CMD.INVOKE_COMMAND
             ? machine.tas.invocation(
@@ -83,7 +88,7 @@ export class Executor {
                 step.message.params,
               )
             : step.message;
-        putMessage(guest, page, { ...step.message, func }, params);
+        putMessage(guest, page, { ...step.message, func, session }, params);
         const { high, low } = split(placeOf(step.at));
         const words = [step.fid ?? OPTEE_SMC.CALL_WITH_ARG, high, low];
         this.#serve(guest, step.serve, () => guest.smc(words));
@@ -140,7 +145,8 @@ export class Executor {
         break;
       }
       default: {
-        const session = guest.sessions[step.session % Math.max(1, guest.sessions.length)] ?? 99;
+        const session =
+          guest.sessions[step.session % Math.max(1, guest.sessions.length)] ?? NO_SESSION;
         const { func, params } =
           step.do === "invoke"
             ? this.#machine.tas.invocation(guest.taOf.get(session), step.func, step.params)

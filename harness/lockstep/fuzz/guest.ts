@@ -39,6 +39,8 @@ interface CallUnderWay {
 export interface DriverBuffer {
   readonly list: readonly number[];
   readonly pages: readonly number[];
+  /** The driver's pages among them and its list. */
+  readonly taken: readonly number[];
 }
 
 export const cookieKey = ({ high, low }: Cookie): string => `${high}/${low}`;

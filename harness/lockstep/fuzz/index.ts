@@ -7,6 +7,14 @@ export {
   shrinkFinding,
 } from "./campaign.ts";
 export { type BothResult, runOnBoth } from "./differential/both.ts";
+export {
+  type DifferentialFinding,
+  type DifferentialOptions,
+  type DifferentialResult,
+  replayDifferential,
+  runDifferential,
+} from "./differential/campaign.ts";
+export { forRealMachines } from "./differential/program.ts";
 export { corpusFiles, corpusFolder, corpusTitle } from "./corpus.ts";
 export { EXCUSES, type Excuse, excusesOf, INVARIANTS, type Invariant } from "./invariants.ts";
 export type { Violation } from "./machine.ts";

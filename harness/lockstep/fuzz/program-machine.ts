@@ -23,6 +23,8 @@ export interface ProgramMachine {
   readonly tas: TaShelf;
   /** Pages that drivers have beyond those of every program, by number: room for large TAs. */
   readonly morePages: { readonly first: number; readonly count: number };
+  /** Whether a session may be closed by a message of no driver's; left out where any may. */
+  mayClose?(guest: Guest, session: number): boolean;
   /** The largest buffer that a driver allocates, in pages. */
   readonly largestBuffer: number;
   /** Step under way. */

@@ -2,7 +2,7 @@ import { type Program, STEP, STORED_PROGRAM } from "./program.ts";
 import type { ShapeNode } from "./shape.ts";
 import { simpler } from "./simpler.ts";
 
-/** Tells whether a program still shows what is looked for; undefined when time is up. */
+/** Tells whether a program still shows what is looked for. */
 export type Probe = (program: Program) => boolean;
 
 export interface ShrinkOptions {
@@ -14,82 +14,93 @@ export interface ShrinkOptions {
 
 const ATTEMPTS = 4000;
 
+/** Programs to try; each is answered with whether it still shows what is looked for. */
+export type Search = Generator<Program, Program, boolean>;
+
 /**
  * The smallest program found that `fails` still holds for: steps are left out by delta debugging,
  * then whatever is left in each step is made simpler, until nothing more can go. Deterministic.
  */
 export function shrink(program: Program, fails: Probe, options: ShrinkOptions = {}): Program {
-  let left = options.attempts ?? ATTEMPTS;
-  const tries = (candidate: Program): boolean => {
-    if (left <= 0 || options.stop?.() === true) return false;
-    left -= 1;
-    return fails(candidate);
-  };
+  const search = shrinking(program);
+  let best = program;
+  let next = search.next();
+  for (let left = options.attempts ?? ATTEMPTS; next.done !== true; left -= 1) {
+    if (left <= 0 || options.stop?.() === true) return best;
+    const found = fails(next.value);
+    if (found) best = next.value;
+    next = search.next(found);
+  }
+  return next.value;
+}
+
+/** The search itself, for whoever needs time to try a program. */
+export function* shrinking(program: Program): Search {
   let best = program;
   for (;;) {
     const before = best;
-    best = fewerSteps(best, tries);
-    best = simplerSteps(best, tries);
-    best = simplerMachine(best, tries);
-    if (best === before || left <= 0) return best;
+    best = yield* fewerSteps(best);
+    best = yield* simplerSteps(best);
+    best = yield* simplerMachine(best);
+    if (best === before) return best;
   }
 }
 
 /** Leaves out runs of steps, halves first, then ever shorter ones from the end. */
-function fewerSteps(program: Program, tries: Probe): Program {
+function* fewerSteps(program: Program): Search {
   let best = program;
   for (let size = Math.max(1, best.steps.length >> 1); size >= 1; size >>= 1) {
     for (let from = best.steps.length - size; from >= 0; from -= size) {
       const candidate = { ...best, steps: best.steps.toSpliced(from, size) };
-      if (candidate.steps.length < best.steps.length && tries(candidate)) best = candidate;
+      if (candidate.steps.length < best.steps.length && (yield candidate)) best = candidate;
     }
   }
   return best;
 }
 
-function simplerSteps(program: Program, tries: Probe): Program {
+function* simplerSteps(program: Program): Search {
   let best = program;
   for (let index = best.steps.length - 1; index >= 0; index -= 1) {
     const step = best.steps[index];
     if (step === undefined) continue;
-    const found = simplest(STEP, step, (next) => {
-      const candidate = { ...best, steps: best.steps.with(index, next as typeof step) };
-      if (!tries(candidate)) return false;
-      best = candidate;
-      return true;
-    });
-    if (!found) continue;
+    const from = best;
+    best = yield* simplest(STEP, step, best, (next) => ({
+      ...from,
+      steps: from.steps.with(index, next as typeof step),
+    }));
   }
   return best;
 }
 
-function simplerMachine(program: Program, tries: Probe): Program {
-  let best = program;
-  if (STORED_PROGRAM.kind !== "record") return best;
+function* simplerMachine(program: Program): Search {
+  if (STORED_PROGRAM.kind !== "record") return program;
   const shape = STORED_PROGRAM.fields["machine"]?.shape;
-  if (shape === undefined) return best;
-  simplest(shape, best.machine, (next) => {
-    const candidate = { ...best, machine: next as Program["machine"] };
-    if (!tries(candidate)) return false;
-    best = candidate;
-    return true;
-  });
-  return best;
+  if (shape === undefined) return program;
+  return yield* simplest(shape, program.machine, program, (next) => ({
+    ...program,
+    machine: next as Program["machine"],
+  }));
 }
 
-/** Takes simpler values as long as one is accepted; whether any was. */
-function simplest(shape: ShapeNode, from: unknown, accept: (next: unknown) => boolean): boolean {
+/** Takes simpler values of a part as long as one is accepted; the program with the simplest. */
+function* simplest(
+  shape: ShapeNode,
+  from: unknown,
+  program: Program,
+  withPart: (part: unknown) => Program,
+): Search {
   let value = from;
-  let any = false;
+  let best = program;
   for (;;) {
     let found = false;
     for (const next of simpler(shape, value)) {
-      if (!accept(next)) continue;
+      const candidate = withPart(next);
+      if (!(yield candidate)) continue;
       value = next;
+      best = candidate;
       found = true;
-      any = true;
       break;
     }
-    if (!found) return any;
+    if (!found) return best;
   }
 }

@@ -18,6 +18,8 @@ const STORED = record({
   /** The rules under which it was found, and how it was. */
   rules: pick("strict", "xen", "kvm"),
   found: rarely(2, record({ invariant: pick(...invariantNames), seen: text(400) })),
+  /** On which board it went another way than on the model, and how. */
+  differs: rarely(2, record({ board: text(100), title: text(400) })),
   /** Which invariants it breaks at least under each rule set; replaying the corpus demands them. */
   expect: rarely(2, record({ xen: broken, strict: broken, kvm: broken })),
   program: STORED_PROGRAM,

@@ -1,10 +1,11 @@
-import { buildTaImage, PSEUDO_TAS, USER_TAS } from "../../secure-world/index.ts";
+import { buildTaImages, PSEUDO_TAS, USER_TAS } from "../../secure-world/index.ts";
 import type { TaShelf } from "./program-machine.ts";
 
 /** The modelled TAs with images of a page or two, so that loading them costs little. */
 export const FUZZ_TAS = USER_TAS.map((ta, index) => ({
   ...ta,
   imageSize: index % 3 === 0 ? 5000 : 900,
+  libraries: (ta.libraries ?? []).map((library) => ({ ...library, imageSize: 900 })),
 }));
 
 const ALL = [...PSEUDO_TAS, ...FUZZ_TAS];
@@ -25,7 +26,7 @@ let images: ReadonlyMap<string, Uint8Array> | undefined;
 
 /** The image of a TA, as a supplicant would find it. */
 function imageOf(uuid: string): Uint8Array | undefined {
-  images ??= new Map(FUZZ_TAS.map((ta) => [ta.uuid, buildTaImage(ta)]));
+  images ??= buildTaImages(FUZZ_TAS);
   return images.get(uuid);
 }
 

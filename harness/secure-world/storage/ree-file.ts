@@ -1,6 +1,5 @@
-import { TEEC } from "../../optee-abi/index.ts";
 import type { SecureTask, Thread } from "../thread.ts";
-import { codeOf, fail } from "./failure.ts";
+import { codeOf } from "./failure.ts";
 import { fsClose, fsCreate, fsOpen, fsRemove, fsTruncate } from "./fs-rpc.ts";
 import { BLOCK_SIZE, offsetOf } from "./htree-layout.ts";
 import { HashTree, type TreeOptions } from "./htree.ts";
@@ -33,7 +32,7 @@ export class ReeFile {
 
   /** At most `length` bytes, fewer at the end. */
   *read(thread: Thread, at: number, length: number): SecureTask<Uint8Array> {
-    if (this.tree.closed) fail(TEEC.TEEC_ERROR_CORRUPT_OBJECT);
+    if (this.tree.closed) this.tree.dead();
     const size = Math.max(0, Math.min(length, this.tree.length - at));
     const out = new Uint8Array(size);
     for (let done = 0; done < size;) {
@@ -49,7 +48,7 @@ export class ReeFile {
   /** Writes; what lies between the end and `at` becomes zeros. */
   *write(thread: Thread, at: number, bytes: Uint8Array): SecureTask {
     if (bytes.length === 0) return;
-    if (this.tree.closed) fail(TEEC.TEEC_ERROR_CORRUPT_OBJECT);
+    if (this.tree.closed) this.tree.dead();
     if (at > this.tree.length) yield* this.truncate(thread, at);
     yield* this.#outOfPlace(thread, at, bytes);
   }
@@ -57,7 +56,7 @@ export class ReeFile {
   /** Sets the length: cuts off, or appends zeros. */
   *truncate(thread: Thread, length: number): SecureTask {
     const { tree } = this;
-    if (tree.closed) fail(TEEC.TEEC_ERROR_CORRUPT_OBJECT);
+    if (tree.closed) tree.dead();
     if (length > tree.length) {
       yield* this.#outOfPlace(thread, tree.length, new Uint8Array(length - tree.length));
       return;

@@ -57,7 +57,7 @@ const concurrent = (name: string, uuid: string, dataSize: number): TrustedApplic
   flags: 0,
   stackSize: 2 * 1024,
   dataSize,
-  imageSize: 88 * 1024,
+  imageSize: 113_576,
   instantiate: (): TaInstance => ({ invoke }),
 });
 

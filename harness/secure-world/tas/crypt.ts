@@ -33,7 +33,7 @@ export const cryptTa: TrustedApplication = {
   flags: 0,
   stackSize: 32 * 1024,
   dataSize: 32 * 1024,
-  imageSize: 330 * 1024,
+  imageSize: 377_704,
   instantiate: (): TaInstance => ({
     invoke: (_tee: TeeApi, command: number, params: TaParams): number =>
       cryptCommand(command, params),

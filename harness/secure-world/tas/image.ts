@@ -29,7 +29,9 @@ const SIGNING_KEY = "lockstep emulated platform: TA signing key";
 const HEADERS = SHDR.size + HASH_SIZE + SIG_SIZE + BOOTSTRAP_SIZE;
 
 /** The `.ta` file of a modelled TA: signed header, then `imageSize` bytes that stand for its code. */
-export function buildTaImage(ta: TrustedApplication): Uint8Array {
+export function buildTaImage(
+  ta: Pick<TrustedApplication, "uuid" | "imageSize" | "version">,
+): Uint8Array {
   const image = new Uint8Array(HEADERS + ta.imageSize);
   const view = new DataView(image.buffer);
   view.setUint32(SHDR.magic, SHDR_MAGIC, true);
@@ -49,6 +51,12 @@ export function buildTaImage(ta: TrustedApplication): Uint8Array {
   image.set(hash, SHDR.size);
   image.set(signatureOf(hash), SHDR.size + HASH_SIZE);
   return image;
+}
+
+/** The files of TAs and of the libraries that they need, by UUID. */
+export function buildTaImages(tas: readonly TrustedApplication[]): Map<string, Uint8Array> {
+  const files = tas.flatMap((ta) => [ta, ...(ta.libraries ?? [])]);
+  return new Map(files.map((file) => [file.uuid, buildTaImage(file)]));
 }
 
 export interface VerifiedImage {

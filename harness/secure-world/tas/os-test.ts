@@ -190,6 +190,7 @@ export const osTestTa: TrustedApplication = {
   flags: 0,
   stackSize: 8 * 1024,
   dataSize: 900 * 1024,
-  imageSize: 470 * 1024,
+  imageSize: 36_768,
+  libraries: [{ uuid: "ffd2bded-ab7d-4988-95ee-e4962fff7154", imageSize: 143_296 }],
   instantiate: (): TaInstance => ({ invoke }),
 };

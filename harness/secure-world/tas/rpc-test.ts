@@ -69,6 +69,6 @@ export const rpcTestTa: TrustedApplication = {
   flags: 0,
   stackSize: 4 * 1024,
   dataSize: 32 * 1024,
-  imageSize: 88 * 1024,
+  imageSize: 113_592,
   instantiate: (): TaInstance => ({ invoke: forward }),
 };

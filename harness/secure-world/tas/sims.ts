@@ -114,7 +114,7 @@ const sims = (name: string, uuid: string, flags: number): TrustedApplication => 
   flags,
   stackSize: 4 * 1024,
   dataSize: 64 * 1024,
-  imageSize: 88 * 1024,
+  imageSize: 113_576,
   instantiate: () => new Sims(),
 });
 

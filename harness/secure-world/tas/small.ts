@@ -14,7 +14,7 @@ export const createFailTa: TrustedApplication = {
   flags: 0,
   stackSize: 1024,
   dataSize: 32 * 1024,
-  imageSize: 76 * 1024,
+  imageSize: 113_576,
   instantiate: (): TaInstance => ({ create: refuse, invoke: refuse }),
 };
 
@@ -25,6 +25,6 @@ export const largeTa: TrustedApplication = {
   flags: 0,
   stackSize: 2 * 1024,
   dataSize: 2 * 1024,
-  imageSize: 283 * 4096 + 1000,
+  imageSize: 1_162_152,
   instantiate: (): TaInstance => ({ invoke: accept }),
 };

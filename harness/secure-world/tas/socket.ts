@@ -152,6 +152,6 @@ export const socketTa: TrustedApplication = {
   flags: 0,
   stackSize: 2 * 1024,
   dataSize: 32 * 1024,
-  imageSize: 80 * 1024,
+  imageSize: 117_864,
   instantiate: (): TaInstance => new SocketTest(),
 };

@@ -341,7 +341,7 @@ export const storageTa: TrustedApplication = {
   flags: 0,
   stackSize: 2 * 1024,
   dataSize: 64 * 1024,
-  imageSize: 150 * 1024,
+  imageSize: 121_768,
   instantiate: (): TaInstance => ({ invoke }),
 };
 

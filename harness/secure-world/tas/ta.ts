@@ -33,6 +33,12 @@ export interface TaInstance {
   destroy?(): void;
 }
 
+/** A shared library for TAs. */
+export interface TaLibrary {
+  readonly uuid: string;
+  readonly imageSize: number;
+}
+
 /** A trusted application: what is known before it runs, and how to load it. */
 export interface TrustedApplication {
   readonly name: string;
@@ -43,9 +49,11 @@ export interface TrustedApplication {
   /** Secure RAM that an instance takes beside its image, in bytes. */
   readonly stackSize: number;
   readonly dataSize: number;
-  /** Bytes of code and data in its image. */
+  /** Bytes of code and data in its image, so that the file is as long as that of Debian's package. */
   readonly imageSize: number;
   readonly version?: number;
+  /** Libraries that it is linked against, loaded after it: files like TAs. */
+  readonly libraries?: readonly TaLibrary[];
   /** A fresh instance with fresh globals. */
   instantiate(): TaInstance;
 }

@@ -120,7 +120,10 @@ export class SecureKit {
         ? {}
         : { interruptPending: options.interruptPending }),
     });
-    for (const ta of options.userTas ?? USER_TAS) this.images.set(ta.uuid, imageOf(ta));
+    for (const ta of options.userTas ?? USER_TAS) {
+      this.images.set(ta.uuid, imageOf(ta));
+      for (const one of ta.libraries ?? []) this.images.set(one.uuid, buildTaImage(one));
+    }
   }
 
   #memory(onAccess: KitOptions["onAccess"]): PhysicalMemory {

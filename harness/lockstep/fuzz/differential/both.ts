@@ -1,20 +1,13 @@
-import type { PlatformPort, Window } from "../../../machine/index.ts";
-import type { RuleSetName } from "../../../mediator/index.ts";
+import type { PlatformPort } from "../../../machine/index.ts";
 import type { Program } from "../program.ts";
 import { type Difference, firstDifference } from "./compare.ts";
-import { modelPort, tasLike, type Wrap } from "./model-side.ts";
+import { type ModelOptions, runOnModel } from "./model-side.ts";
 import { runOnSide, type SideResult } from "./run.ts";
 import { shelf } from "./shelf.ts";
 
-export interface BothOptions {
-  readonly rules: RuleSetName;
+export interface BothOptions extends ModelOptions {
   /** The real machine, with nothing of an earlier program left in its secure world. */
   readonly port: PlatformPort;
-  readonly ram: Window;
-  /** The `.ta` files of the real machine's image, by UUID. */
-  readonly tas: ReadonlyMap<string, Uint8Array>;
-  /** A bug to plant in the model, for tests. */
-  readonly wrap?: Wrap;
 }
 
 /** What a program did on the model and on a real machine. */
@@ -27,14 +20,8 @@ export interface BothResult {
 
 /** Runs a program on the model, then on the real machine, through the same mediator and driver. */
 export function runOnBoth(program: Program, options: BothOptions): BothResult {
-  const { rules, port, ram, wrap } = options;
-  const { tas, images } = tasLike(options.tas);
-  const model = runOnSide(program, {
-    port: modelPort(ram, tas, wrap),
-    ram,
-    rules,
-    tas: shelf(images),
-  });
-  const real = runOnSide(program, { port, ram, rules, tas: shelf(options.tas) });
+  const { rules, port, ram, tas } = options;
+  const model = runOnModel(program, options);
+  const real = runOnSide(program, { port, ram, rules, tas: shelf(tas) });
   return { model, real, difference: firstDifference(model.records, real.records) };
 }
