@@ -6,10 +6,13 @@
 //      0x040  code
 //      0x7e0  a number that the host has put into the file, and behind it the page's own address, which
 //             is there once the program runs: so it is found in the machine's RAM
-//      0x800  request number, operation (1 SMC, 3 load the word at x0, 4 Xen's hypercall
-//             whose number is x7), x0 to x7
+//      0x800  request number, operation (1 SMC, 3 load the word at x0, 4 Xen's hypercall whose number is
+//             x7) and above its 32 bits a time, x0 to x7
 //      0x880  answer number, how it went (0, or ESR_EL1 of the exception), x0 to x7
 // The second page: the exception vectors.
+//
+// With a time of other than 0 the guest's virtual timer fires that many ticks after the request, once: an
+// interrupt in the middle of an SMC. Nobody serves it here; it stays masked, and Xen masks the timer.
 //
 // It runs as it was entered: MMU and data cache off, interrupts masked, on one CPU. All RAM is then
 // Device memory to it, so that every access takes effect in order; the words of the mailbox are
@@ -47,15 +50,21 @@ poll:   ldar    x22, [x19]
 request:
         mov     x21, x22
         ldr     x23, [x19, #8]
+        lsr     x0, x23, #32
+        cmp     x0, #0
+        cset    x1, ne
+        msr     cntv_tval_el0, x0
+        msr     cntv_ctl_el0, x1        // on with a time, off without
+        isb
         ldp     x0, x1, [x19, #16]
         ldp     x2, x3, [x19, #32]
         ldp     x4, x5, [x19, #48]
         ldp     x6, x7, [x19, #64]
-        cmp     x23, #3
+        cmp     w23, #3
         b.eq    load
-        cmp     x23, #4
+        cmp     w23, #4
         b.eq    call
-        cmp     x23, #1
+        cmp     w23, #1
         b.ne    done
         smc     #0                      // SMCCC: x0 to x17 may change, the rest is preserved
         b       done

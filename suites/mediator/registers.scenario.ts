@@ -1,0 +1,145 @@
+import { type Ipa, Registers } from "../../harness/machine/index.ts";
+import { MSG_CMD, OPTEE_SMC, SMC_RETURN } from "../../harness/optee-abi/index.ts";
+import type { Data, Scenario, ScenarioContext } from "../../harness/platform/index.ts";
+import { openSession, RawDriver, tmem } from "../support/raw-driver.ts";
+import { DEVICES, INVOKE_TESTS } from "../support/tas.ts";
+
+/** What a guest of Xen's has in x1 to x7 of every call. */
+const MARKS = [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77] as const;
+
+const scenario = (
+  clauses: readonly string[],
+  run: (driver: RawDriver, context: ScenarioContext) => Data,
+  interrupts = 0,
+): Scenario => ({
+  conduits: ["vm"],
+  clauses,
+  rules: "xen",
+  interrupts,
+  run: (context) => run(new RawDriver(context.conduit), context),
+});
+
+/** x0 to x7 after a call, all 64 bits, as one line; `changed` replaces some of what was in x1 to x7. */
+function call(driver: RawDriver, fid: number, changed: Readonly<Record<number, number>> = {}) {
+  const registers = new Registers([fid, ...MARKS]);
+  for (const [index, value] of Object.entries(changed)) registers.set(Number(index), value);
+  driver.conduit.smc(registers);
+  return registers
+    .toArray()
+    .map((word) => word.toString(16))
+    .join(" ");
+}
+
+const FAST = [
+  "CALLS_COUNT",
+  "CALLS_UID",
+  "CALLS_REVISION",
+  "GET_OS_UUID",
+  "GET_OS_REVISION",
+  "ENABLE_SHM_CACHE",
+  "DISABLE_SHM_CACHE",
+  "GET_SHM_CONFIG",
+  "EXCHANGE_CAPABILITIES",
+  "VM_CREATED",
+  "VM_DESTROYED",
+  "GET_THREAD_COUNT",
+  "CALL_WITH_RPC_ARG",
+] as const;
+
+/** Every fast call, and what is refused of yielding ones before OP-TEE hears of it: x0 to x7 of each. */
+export const refusedRegisters = scenario(
+  ["MED-020", "MED-021", "MED-022", "MED-023", "MED-024", "MED-025", "MED-026", "MED-027"].concat([
+    "MED-029",
+    "MED-030",
+    "MED-034",
+    "MED-043",
+    "MED-046",
+    "MED-047",
+    "MED-110",
+  ]),
+  (driver) => {
+    const at = (page: number): Record<number, number> => ({ 1: 0, 2: page });
+    const tooMany = driver.put({ cmd: MSG_CMD.INVOKE_COMMAND });
+    driver.conduit.memory.write((tooMany + 28) as Ipa, Uint8Array.of(200, 0, 0, 0));
+    const own = (line: string, page: number): string => line.replace(page.toString(16), "page");
+    const unknown = driver.put({ cmd: 99 });
+    return {
+      ...Object.fromEntries(FAST.map((name) => [name, call(driver, OPTEE_SMC[name])])),
+      "CALL_WITH_ARG, misaligned": call(driver, OPTEE_SMC.CALL_WITH_ARG),
+      "RETURN_FROM_RPC, no thread": call(driver, OPTEE_SMC.RETURN_FROM_RPC),
+      "CALL_WITH_ARG, 200 parameters": own(
+        call(driver, OPTEE_SMC.CALL_WITH_ARG, at(tooMany)),
+        tooMany,
+      ),
+      "CALL_WITH_ARG, command 99": own(call(driver, OPTEE_SMC.CALL_WITH_ARG, at(unknown)), unknown),
+    };
+  },
+);
+
+/** Messages with parameters that cannot be translated: x0 to x7, and ret and ret_origin. */
+export const refusedParameters = scenario(["MED-050", "MED-051", "MED-067"], (driver) => {
+  const send = (param: ReturnType<typeof tmem>): Data => {
+    const at = driver.put({ cmd: MSG_CMD.INVOKE_COMMAND, ret: 1, params: [param] });
+    const line = call(driver, OPTEE_SMC.CALL_WITH_ARG, { 1: 0, 2: at });
+    const { ret, ret_origin: origin } = driver.get(at);
+    return { registers: line.replace(at.toString(16), "page"), ret, origin };
+  };
+  return {
+    contiguous: send(tmem(BigInt(driver.page()), 4096, 1n, 0xa)),
+    empty: send(tmem(driver.list(driver.pages(1)), 0, 2n)),
+  };
+});
+
+/** A call that completes, with marks in all registers: x0, x4 to x7, and the session that it opened. */
+export const completedRegisters = scenario(["MED-053", "MED-080", "MED-113"], (driver) => {
+  const at = driver.put(openSession(DEVICES.uuid));
+  const registers = new Registers([OPTEE_SMC.CALL_WITH_ARG, ...MARKS]);
+  registers.setPair(1, at);
+  driver.conduit.smc(registers);
+  while (registers.get(0) === SMC_RETURN.RPC_FOREIGN_INTR) {
+    // x1 and x2 of a resume are nothing to Xen, which goes on with what it saved.
+    registers.set(0, OPTEE_SMC.RETURN_FROM_RPC);
+    driver.conduit.smc(registers);
+  }
+  const words = registers.toArray().map((word) => word.toString(16));
+  const { ret, session } = driver.get(at);
+  return { x0: words[0] ?? "", others: words.slice(4).join(" "), ret, session };
+});
+
+const TURNS = 400;
+
+/**
+ * Long calls until one was interrupted: whether one was, and how many had a wrong result. Interrupts
+ * come from the scenario on the emulated platform, and on the real Xen from its timer.
+ */
+export const interrupted = scenario(
+  ["MED-101", "MED-113", "MED-150"],
+  (_driver, context) => {
+    let interrupts = 0;
+    const { conduit } = context;
+    const seen = new RawDriver({
+      ...conduit,
+      smc: (registers, vcpu) => {
+        conduit.smc(registers, vcpu);
+        if (registers.get(0) === SMC_RETURN.RPC_FOREIGN_INTR) interrupts += 1;
+      },
+    });
+    const { session } = seen.get(seen.send(openSession(INVOKE_TESTS.uuid)).at);
+    const pages = seen.pages(100);
+    for (const page of pages) conduit.memory.write(page, new Uint8Array(4096).fill(3));
+    const list = seen.list(pages);
+    let wrong = 0;
+    let first = 0;
+    for (let turn = 0; turn < TURNS && interrupts === 0; turn += 1) {
+      const [page = 0 as Ipa] = pages;
+      conduit.memory.write(page, Uint8Array.of(3));
+      const params = [tmem(list, 100 * 4096, BigInt(turn), 0x20b)];
+      const command = { cmd: MSG_CMD.INVOKE_COMMAND, session, func: INVOKE_TESTS.PARAMS, params };
+      const { at } = seen.send({ ret: 1, ...command });
+      [first = -1] = conduit.memory.read(page, 1);
+      if (seen.get(at).ret !== 0 || first !== ((100 * 4096 * 3) & 0xff)) wrong += 1;
+    }
+    return { interrupted: interrupts > 0, wrong };
+  },
+  500,
+);
