@@ -14,6 +14,13 @@ export default {
       ...unit,
       displayName: "boards",
       testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
+      testPathIgnorePatterns: ["/xen\\.board\\.test\\.js$"],
+    },
+    {
+      // Those that need the image qemu-xen.
+      ...unit,
+      displayName: "xen",
+      testMatch: ["<rootDir>/dist/harness/**/xen.board.test.js"],
     },
     {
       ...unit,

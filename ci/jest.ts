@@ -27,7 +27,7 @@ export async function jest(
         "--forceExit",
         `--outputFile=${outputFile}`,
         // Boards are run one at a time; most unit tests wait for programs that they started.
-        ...(project === "boards" ? ["--runInBand"] : ["--maxWorkers=3"]),
+        ...(project === "unit" ? ["--maxWorkers=3"] : ["--runInBand"]),
       ],
       abort,
       { env, quiet: true },

@@ -16,4 +16,6 @@ export const MAILBOX = {
   load: 3n,
   /** dom0.s: the hypercall of Xen whose number is x7. */
   hypercall: 4n,
+  /** dom0.s: ticks after which the timer fires stand above the operation; a shift in bits. */
+  ticksShift: 32n,
 } as const;

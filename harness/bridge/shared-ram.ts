@@ -65,10 +65,11 @@ export class SharedRamMachine {
 
   /**
    * One SMC: x0..x7 in and out in place. Throws TargetCrashError when it does not return, or where the
-   * program met an exception instead.
+   * program met an exception instead. With `ticks` (32 bits) boards/bridge/dom0.s has its guest's timer
+   * fire that many ticks after it begins.
    */
-  smc(registers: Registers): void {
-    this.#call(MAILBOX.smc, registers);
+  smc(registers: Registers, ticks = 0): void {
+    this.#call(MAILBOX.smc | (BigInt(ticks) << MAILBOX.ticksShift), registers);
   }
 
   /** One hypercall of Xen, where boards/bridge/dom0.s runs: its number is x7. Throws as `smc` does. */

@@ -19,7 +19,7 @@ import type { Combination } from "./combination.ts";
 import { taImages } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { GuestPlatform } from "./guest-platform.ts";
-import { pageOf, removeFromPhysmap } from "./xen-guest.ts";
+import { pageOf, removeFromPhysmap, withInterrupts } from "./xen-guest.ts";
 import { openRecording, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
@@ -109,7 +109,10 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
   const recording = record === undefined ? undefined : openRecording(record);
   try {
     const scenario = await loadScenario(reference, root);
-    const reached = local ?? wire;
+    const reached =
+      local !== undefined && guestOf !== undefined
+        ? withInterrupts(local, scenario.interrupts ?? 0, seed)
+        : (local ?? wire);
     if (reached === undefined) throw new InternalError("there is no machine");
     const port = touched.watch(createBridgedPort(reached, ram));
     const platform = platformOf(on, port, local, (uuid) => missing.push(uuid));

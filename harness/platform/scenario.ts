@@ -91,7 +91,8 @@ export interface Scenario<C = ScenarioContext> {
   readonly vms?: number;
   /**
    * How many in a thousand of the places where the secure world can be interrupted find an interrupt
-   * pending, on the emulated platform; real ones have their own. 0 when left out.
+   * pending, on the emulated platform, and how many in a thousand SMCs meet one as a hypervisor's guest;
+   * other machines have their own. 0 when left out.
    */
   readonly interrupts?: number;
   /**

@@ -1,5 +1,9 @@
-import { MAILBOX_SCRATCH, type SharedRamMachine } from "../bridge/index.ts";
-import { InternalError } from "../base/index.ts";
+import {
+  MAILBOX_SCRATCH,
+  type SharedRamMachine,
+  type SynchronousMachine,
+} from "../bridge/index.ts";
+import { InternalError, Random } from "../base/index.ts";
 import { type Ipa, type Pa, PAGE_SIZE, Registers } from "../machine/index.ts";
 import type { StrangersPage } from "./scenario.ts";
 
@@ -24,6 +28,29 @@ export function removeFromPhysmap(machine: SharedRamMachine, program: Pa, page: 
   const result = BigInt.asIntN(64, registers.get64(0));
   if (result !== 0n)
     throw new InternalError(`Xen does not remove page 0x${page.toString(16)}: ${result}`);
+}
+
+/** Shortest and longest time until an interrupt, as powers of 2 in ticks: 4 µs and 4 ms on QEMU. */
+const TICKS = { from: 8, to: 18 } as const;
+
+/** The machine with a timer that fires in the middle of so many SMCs in a thousand, at random times. */
+export function withInterrupts(
+  machine: SharedRamMachine,
+  perThousand: number,
+  seed: number,
+): SynchronousMachine {
+  const random = new Random(seed);
+  return {
+    read: (at, target) => machine.read(at, target),
+    write: (at, bytes) => machine.write(at, bytes),
+    smc: (registers) =>
+      machine.smc(
+        registers,
+        random.below(1000) < perThousand
+          ? random.below(2 ** (TICKS.from + 1 + random.below(TICKS.to - TICKS.from)))
+          : undefined,
+      ),
+  };
 }
 
 /** A page of the machine as it is seen from outside of every guest. */
