@@ -1,22 +1,23 @@
 import { expect, test } from "@jest/globals";
 import { loadBoard } from "../../board/index.ts";
-import { type Data, EmulatedTarget } from "../../platform/index.ts";
+import { EmulatedTarget } from "../../platform/index.ts";
 import { CLAUSES } from "../clauses/index.ts";
-import { PLANTED_BUGS, type PlantedBug, planting } from "./planted.ts";
+import { compareOn } from "./compare-run.ts";
+import { PLANTED_BUGS, planting } from "./planted.ts";
 
-/** What the bug's scenario says, with and without it. */
-async function outcomes(bug: PlantedBug): Promise<[sound: Data, spoilt: Data]> {
-  const board = await loadBoard("emulated", { env: {} });
-  const run = (prepare?: ReturnType<typeof planting>): Promise<Data> =>
-    new EmulatedTarget(board, prepare === undefined ? {} : { prepare }).run(bug.scenario, null);
-  return [await run(), await run(planting(bug))];
-}
+const VM = { conduit: "vm", rules: "strict" } as const;
 
 test.each(PLANTED_BUGS.map((bug) => [bug.name, bug] as const))(
-  "planted, its scenario sees that %s",
+  "planted, its scenario finds the clause that it breaks: %s",
   async (_, bug) => {
-    const [sound, spoilt] = await outcomes(bug);
-    expect(spoilt).not.toEqual(sound);
+    const board = await loadBoard("emulated", { env: {} });
+    const sound = new EmulatedTarget(board);
+    const spoilt = new EmulatedTarget(board, { prepare: planting(bug) });
+    const { cause } = await compareOn(spoilt, sound, bug, VM);
+    expect(cause?.clauses[0]).toBe(bug.clause);
+    expect({ call: cause?.call, field: cause?.fields[0]?.field }).toEqual(bug.seen);
     expect(CLAUSES.map(({ id }) => id)).toContain(bug.clause);
+    // Nothing else was changed.
+    expect((await compareOn(sound, new EmulatedTarget(board), bug, VM)).cause).toBeUndefined();
   },
 );

@@ -1,5 +1,6 @@
 import type { Registers } from "../../machine/index.ts";
 import {
+  ATTR_TYPE,
   isRpcReturn,
   MessageView,
   messageSize,
@@ -8,6 +9,7 @@ import {
   OPTEE_SMC,
   SMC_RETURN,
   TEEC,
+  WORD,
 } from "../../optee-abi/index.ts";
 import type { EmulatedPlatform, NormalWorld } from "../../platform/index.ts";
 
@@ -29,6 +31,8 @@ export interface PlantedBug {
   readonly clause: string;
   /** A scenario that comes to it, on conduit `vm`, and on `direct` for a secure world's. */
   readonly scenario: string;
+  /** The first cause, as a report has it. */
+  readonly seen: { readonly call: string; readonly field: string };
   /** The way in with the bug in it, for one machine. */
   plant(smc: Smc, memory: SmcMemory): Smc;
 }
@@ -39,6 +43,7 @@ const cancelOfNothing: PlantedBug = {
   where: "secure world",
   clause: "MSG-2.CANCEL",
   scenario: "smc-abi/yielding-calls#noSuchSession",
+  seen: { call: "CALL_WITH_ARG CANCEL", field: "ret" },
   plant: (smc, memory) =>
     changingResults(smc, memory, (message) => {
       const wrong =
@@ -59,6 +64,7 @@ const largeArgument: PlantedBug = {
   where: "secure world",
   clause: "SMC-5.ALLOC",
   scenario: "smc-abi/rpc#rpcRegisters",
+  seen: { call: "RPC ALLOC", field: "a1" },
   plant: (smc) => (registers) => {
     smc(registers);
     const asked = registers.get(0) === SMC_RETURN.RPC_ALLOC && registers.get(1) === ARGUMENT_SIZE;
@@ -72,6 +78,7 @@ const revealedBuild: PlantedBug = {
   where: "mediator",
   clause: "MED-024",
   scenario: "smc-abi/mediated-fast-calls#getOsRevision",
+  seen: { call: "GET_OS_REVISION", field: "a2" },
   plant: (smc) => (registers) => {
     const revision = registers.get(0) === OPTEE_SMC.GET_OS_REVISION;
     smc(registers);
@@ -79,7 +86,33 @@ const revealedBuild: PlantedBug = {
   },
 };
 
-export const PLANTED_BUGS: readonly PlantedBug[] = [cancelOfNothing, largeArgument, revealedBuild];
+/** A NULL reference has a size of its own, where it has none. */
+const sizeOfNull: PlantedBug = {
+  name: "a NULL reference for output comes back with a size",
+  where: "secure world",
+  clause: "MSG-2.2.EXPORT",
+  scenario: "smc-abi/memory-life#nullReferences",
+  seen: { call: "CALL_WITH_ARG INVOKE_COMMAND", field: "params[0].size" },
+  plant: (smc, memory) =>
+    changingResults(smc, memory, (message) => {
+      const { cmd, numParams } = message;
+      const wrong =
+        cmd === MSG_CMD.INVOKE_COMMAND &&
+        numParams === 1 &&
+        message.type(0) === ATTR_TYPE.TMEM_INOUT &&
+        message.low(0, WORD.buf_ptr) === 0 &&
+        message.high(0, WORD.buf_ptr) === 0;
+      if (wrong) message.setWords(0, WORD.size, 0, 0x1000);
+      return wrong;
+    }),
+};
+
+export const PLANTED_BUGS: readonly PlantedBug[] = [
+  cancelOfNothing,
+  largeArgument,
+  sizeOfNull,
+  revealedBuild,
+];
 
 /** Plants the bug in every machine that `EmulatedTarget` makes with this as `prepare`. */
 export function planting(bug: PlantedBug): (platform: EmulatedPlatform) => void {
@@ -131,7 +164,7 @@ function changingResults(
     if (isRpcReturn(a0)) suspended.set(`${client} ${registers.get(3)}`, at);
     else if (a0 === SMC_RETURN.OK) {
       const bytes = memory.read(at, messageSize(MSG_MAX_NUM_PARAMS));
-      if (change(new MessageView(bytes))) memory.write(at, bytes.subarray(0, messageSize(0)));
+      if (change(new MessageView(bytes))) memory.write(at, bytes.subarray(0, messageSize(1)));
     }
   };
 }
