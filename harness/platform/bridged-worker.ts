@@ -20,7 +20,7 @@ import { taImages } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { GuestPlatform } from "./guest-platform.ts";
 import { pageOf, removeFromPhysmap, withInterrupts } from "./xen-guest.ts";
-import { openRecording, type SharedRecording } from "./recording/index.ts";
+import { openRecording, type Recorder, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
 
@@ -69,6 +69,7 @@ function platformOf(
   port: PlatformPort,
   local: SharedRamMachine | undefined,
   onMissingTa: (uuid: string) => void,
+  recorder: Recorder | undefined,
 ): BridgedPlatform | GuestPlatform {
   if (guestOf === undefined) {
     return new BridgedPlatform({
@@ -76,6 +77,7 @@ function platformOf(
       port,
       ram,
       tas,
+      recorder,
       conduit: on.conduit,
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       newDisk: () => new TaDisk(taImages().keys(), onMissingTa),
@@ -90,6 +92,7 @@ function platformOf(
     port,
     ram,
     tas,
+    recorder,
     rules: guestOf,
     unmap: (page) => removeFromPhysmap(local, program, page),
     ...(strangers !== undefined && { strangersPage: pageOf(local, strangers) }),
@@ -115,9 +118,11 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
         : (local ?? wire);
     if (reached === undefined) throw new InternalError("there is no machine");
     const port = touched.watch(createBridgedPort(reached, ram));
-    const platform = platformOf(on, port, local, (uuid) => missing.push(uuid));
-    const context = new EmulatedContext(platform, recording?.recorder);
-    const data = await scenario.run(context, args);
+    const onMissing = (uuid: string): void => {
+      missing.push(uuid);
+    };
+    const platform = platformOf(on, port, local, onMissing, recording?.recorder);
+    const data = await scenario.run(new EmulatedContext(platform), args);
     return skipMissing() ?? { id, clean: touched.clean, how: "done", data };
   } catch (error) {
     if (error instanceof Skipped) {

@@ -15,6 +15,7 @@ import {
   type RuleSetName,
 } from "../mediator/index.ts";
 import type { FileSystem } from "../normal-world/index.ts";
+import { portObserver, type Recorder } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -32,6 +33,8 @@ export interface BridgedOptions {
   readonly tas: ReadonlyMap<string, Uint8Array>;
   /** File systems for normal worlds; plain ones when left out. */
   readonly newDisk?: () => FileSystem;
+  /** Records what happens from the first SMC of the mediator on. */
+  readonly recorder?: Recorder | undefined;
 }
 
 /** A real secure world with our conduits in front of it. */
@@ -43,6 +46,7 @@ export class BridgedPlatform implements ScenarioPlatform {
   readonly mediator: Mediator | undefined;
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  readonly recorder: Recorder | undefined;
   onPort: ScenarioPlatform["onPort"];
   readonly newDisk?: () => FileSystem;
   readonly port: PlatformPort;
@@ -71,6 +75,10 @@ export class BridgedPlatform implements ScenarioPlatform {
         this.onPort?.("leave", registers);
       },
     };
+    this.recorder = options.recorder;
+    if (this.recorder !== undefined && options.conduit === "vm") {
+      this.onPort = portObserver(this.port.memory, this.recorder);
+    }
     this.mediator =
       options.conduit === "vm"
         ? createMediator(this.port, {

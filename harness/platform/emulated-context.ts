@@ -15,7 +15,7 @@ import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
 import type { EmulatedPlatform } from "./emulated.ts";
 import type { Guest, ScenarioContext, SmcObservation, StrangersPage } from "./scenario.ts";
-import { portObserver, recordGuest, type Recorder } from "./recording/index.ts";
+import { recordGuest } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -28,16 +28,9 @@ export class EmulatedContext<
   readonly #guests: EmulatedGuest[] = [];
   readonly #listeners: ((seen: SmcObservation) => void)[] = [];
 
-  readonly #recorder: Recorder | undefined;
-
-  /** With `recorder` what happens between normal and secure world is recorded. */
-  constructor(platform: P, recorder?: Recorder) {
+  constructor(platform: P) {
     this.platform = platform;
     this.seed = platform.seed;
-    this.#recorder = recorder;
-    if (recorder !== undefined && platform.conduit === "vm") {
-      platform.onPort = portObserver(platform.port.memory, recorder);
-    }
   }
 
   get scheduler(): Scheduler {
@@ -81,7 +74,7 @@ export class EmulatedContext<
   }
 
   #addGuest(number: number): NormalWorld {
-    const recorder = this.#recorder;
+    const { recorder } = this.platform;
     if (recorder === undefined) return this.platform.addGuest();
     return recordGuest(() => this.platform.addGuest(), number, recorder);
   }

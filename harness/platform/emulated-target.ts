@@ -120,10 +120,10 @@ export class EmulatedTarget implements Target {
     if (scenario.rpmb !== undefined && this.#options.own?.createSecureWorld !== undefined) {
       throw new Skipped("needs RPMB storage, which a secure world of one's own is not given");
     }
-    let recorder: Recorder | undefined;
     const { console: print } = this.#options;
+    const recorder = list && new Recorder(list);
     const console =
-      print === undefined && list === undefined
+      print === undefined && recorder === undefined
         ? undefined
         : (line: string): void => {
             print?.(line);
@@ -142,13 +142,11 @@ export class EmulatedTarget implements Target {
         : { stress: this.#options.stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
       ...(console === undefined ? {} : { console }),
+      recorder,
     });
     this.#options.prepare?.(platform);
-    if (list !== undefined) {
-      recorder = new Recorder(list, { unobserved: (look) => platform.unobserved(look) });
-    }
     try {
-      return await scenario.run(new EmulatedContext(platform, recorder), args);
+      return await scenario.run(new EmulatedContext(platform), args);
     } finally {
       this.#addStress(platform);
     }

@@ -37,6 +37,7 @@ import {
 
 import type { OwnMediator, OwnTarget, SecureWorldMachine } from "./own-target.ts";
 import { MemoryPressure } from "./pressure.ts";
+import { portObserver, type Recorder } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import type { StressKind } from "../run/index.ts";
 import { Skipped } from "./target.ts";
@@ -80,6 +81,8 @@ export interface EmulatedOptions {
   readonly own?: OwnTarget;
   /** Lines of the secure console. */
   readonly console?: (line: string) => void;
+  /** Records what happens from the first SMC of the mediator on. */
+  readonly recorder?: Recorder | undefined;
 }
 
 /** What OP-TEE is built with; only a build that may write keys gets on with an emulated card. */
@@ -129,6 +132,7 @@ export class EmulatedPlatform implements ScenarioPlatform {
         this.pressure?.betweenCalls();
       },
     };
+    if (options.recorder !== undefined) this.#record(options.recorder);
     if (options.conduit === "vm") {
       const { rules = "strict", seed } = options;
       const { mediatorHeap: heap, guestRam: guests } = map;
@@ -208,6 +212,10 @@ export class EmulatedPlatform implements ScenarioPlatform {
     return this.options.rules ?? "strict";
   }
 
+  get recorder(): Recorder | undefined {
+    return this.options.recorder;
+  }
+
   get seed(): number {
     return this.options.seed;
   }
@@ -231,15 +239,18 @@ export class EmulatedPlatform implements ScenarioPlatform {
     return [new EmmcRpmb({ cid: SUPPLICANT_CID, sizeMultiplier: 2, key })];
   }
 
-  unobserved<T>(look: () => T): T {
+  #record(recorder: Recorder): void {
     const { memory } = this;
-    const { probe } = memory;
-    memory.probe = undefined;
-    try {
-      return look();
-    } finally {
-      memory.probe = probe;
-    }
+    recorder.unobserved = (look) => {
+      const { probe } = memory;
+      memory.probe = undefined;
+      try {
+        return look();
+      } finally {
+        memory.probe = probe;
+      }
+    };
+    if (this.conduit === "vm") this.onPort = portObserver(memory.view("normal"), recorder);
   }
 
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */

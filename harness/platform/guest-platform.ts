@@ -11,6 +11,7 @@ import {
 } from "../machine/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
 import type { StrangersPage } from "./scenario.ts";
+import type { Recorder } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
 
@@ -25,6 +26,7 @@ export interface GuestPlatformOptions {
   readonly port: PlatformPort;
   readonly ram: FreeRam;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  readonly recorder?: Recorder | undefined;
   /** A page of the machine's that is not the guest's. */
   readonly strangersPage?: StrangersPage;
   /** Has the hypervisor take a page out of the guest's address space. */
@@ -43,6 +45,7 @@ export class GuestPlatform implements ScenarioPlatform {
   readonly pressure = undefined;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   readonly port: PlatformPort;
+  readonly recorder: Recorder | undefined;
   /** The real port is the hypervisor's, in the machine: nothing is ever seen there. */
   onPort: ScenarioPlatform["onPort"];
   readonly #conduit: Conduit;
@@ -56,6 +59,7 @@ export class GuestPlatform implements ScenarioPlatform {
     this.seed = options.seed;
     this.tas = options.tas;
     this.port = options.port;
+    this.recorder = options.recorder;
     this.scheduler = new Scheduler(options.seed);
     const { base, size } = options.ram;
     const ram = { base: base + size - GUEST_RAM, size: GUEST_RAM };

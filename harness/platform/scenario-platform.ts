@@ -4,6 +4,7 @@ import type { FileSystem } from "../normal-world/index.ts";
 import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
+import type { Recorder } from "./recording/index.ts";
 
 /** What a scenario's context is made from: a secure world behind a port, and the conduit's far end. */
 export interface ScenarioPlatform {
@@ -18,8 +19,8 @@ export interface ScenarioPlatform {
   readonly tas: ReadonlyMap<string, Uint8Array>;
   /** The secure world and the memory that it shares, in front of which conduits are. */
   readonly port: PlatformPort;
-  /** Runs `look` without its accesses to memory being seen by what watches or disturbs the machine. */
-  unobserved?<T>(look: () => T): T;
+  /** Records what happens on it. */
+  readonly recorder?: Recorder | undefined;
   /** Sees every SMC at the port while set. */
   onPort: ((phase: "enter" | "leave", registers: Registers) => void) | undefined;
   /** A further normal world; with conduit `vm` a VM comes with it. Throws Skipped when refused. */

@@ -13,8 +13,6 @@ export interface RecordSink {
 export interface RecorderOptions {
   /** Lines of the secure world's console that came since it was last asked. Called after every SMC. */
   readonly lines?: () => readonly string[];
-  /** Runs `look` without its accesses to memory being seen by what watches the machine. */
-  readonly unobserved?: <T>(look: () => T) => T;
   /** Bytes of a parameter that digests cover, at most 64 KiB; 0 for no digests. */
   readonly dataBytes?: number;
 }
@@ -25,6 +23,8 @@ export const MAX_LINE = 4096;
 /** Turns what happens during one run into records. */
 export class Recorder {
   readonly dataBytes: number;
+  /** Runs `look` without its accesses to memory being seen by what watches or disturbs the machine. */
+  unobserved: <T>(look: () => T) => T = (look) => look();
   readonly #sink: RecordSink;
   readonly #options: RecorderOptions;
 
@@ -63,10 +63,5 @@ export class Recorder {
   /** Records the lines that came since the last SMC. */
   poll(): void {
     for (const line of this.#options.lines?.() ?? []) this.console(line);
-  }
-
-  unobserved<T>(look: () => T): T {
-    const { unobserved } = this.#options;
-    return unobserved === undefined ? look() : unobserved(look);
   }
 }

@@ -6,6 +6,7 @@ import {
   ATTR_TMEM_OUTPUT_NONCONTIG,
   encodeMessage,
   encodePageList,
+  functionName,
   MSG_CMD,
   OPTEE_SMC,
   RPC_CMD,
@@ -19,20 +20,24 @@ import { type Combination, RecordList, Recorder, recordConduit, recordPort } fro
 
 const PAGE = 4096;
 
-function recorded(conduit: Combination["conduit"]): {
+function recorded(
+  conduit: Combination["conduit"],
+  rules: NonNullable<Combination["rules"]> = "strict",
+): {
   platform: EmulatedPlatform;
   context: EmulatedContext;
   records: TraceRecord[];
 } {
   const list = new RecordList();
-  let recorder: Recorder | undefined;
+  const recorder = new Recorder(list);
   const platform = createEmulated({
     conduit,
+    rules,
     seed: 1,
-    console: (line) => recorder?.console(line),
+    console: (line) => recorder.console(line),
+    recorder,
   });
-  recorder = new Recorder(list, { unobserved: (look) => platform.unobserved(look) });
-  return { platform, context: new EmulatedContext(platform, recorder), records: list.records };
+  return { platform, context: new EmulatedContext(platform), records: list.records };
 }
 
 /** The records of a scenario of the suites. */
@@ -55,15 +60,19 @@ const sha = (bytes: Uint8Array): string =>
 test("every SMC is recorded with x0 to x7, at the conduit and behind the mediator", () => {
   const { context, records } = recorded("vm");
   const seen: { where: string; phase: string; guest?: number; registers: string[] }[] = [];
+  const before = records.length;
   context.observe(({ where, phase, guest, registers }: SmcObservation) => {
     const words = Array.from({ length: 8 }, (_, i) => `0x${registers.get64(i).toString(16)}`);
     seen.push({ where, phase, ...(guest === undefined ? {} : { guest }), registers: words });
   });
   context.client();
   context.client(1);
-  const smcs = records.filter(isSmc).map(({ where, phase, guest, registers }) => {
-    return { where, phase, ...(guest === undefined ? {} : { guest }), registers };
-  });
+  const smcs = records
+    .slice(before)
+    .filter(isSmc)
+    .map(({ where, phase, guest, registers }) => {
+      return { where, phase, ...(guest === undefined ? {} : { guest }), registers };
+    });
   expect(seen.length).toBeGreaterThan(100);
   expect(smcs).toEqual(seen);
   expect(new Set(smcs.map(({ where, guest }) => `${where} ${guest}`))).toEqual(
@@ -79,6 +88,9 @@ test("guests are recorded as they come, are refused and go, and console lines wi
   guest.destroy();
   const life = records.filter(({ type }) => type !== "smc");
   expect(life).toEqual([
+    // The mediator tries its right to destroy VMs on one that there is not.
+    { type: "console", text: "I/TC: Removing guest 0" },
+    { type: "console", text: "E/TC: Client with id 0 is not found" },
     { type: "console", text: "I/TC: Added guest 1" },
     { type: "guest", guest: 0, what: "created" },
     { type: "console", text: "I/TC: Added guest 2" },
@@ -87,7 +99,7 @@ test("guests are recorded as they come, are refused and go, and console lines wi
     { type: "console", text: "I/TC: Removing guest 1" },
     { type: "guest", guest: 0, what: "destroyed" },
   ]);
-  const line = records.findIndex((record) => record.type === "console");
+  const line = records.findIndex((one) => one.type === "console" && one.text.includes("Added"));
   expect(records[line - 1]).toMatchObject({ phase: "enter", where: "port" });
   expect(records[line + 1]).toMatchObject({ phase: "leave", where: "port" });
 });
@@ -162,10 +174,25 @@ test.each(conduits)(
   },
 );
 
+test("what a mediator asks before there is a guest is recorded as well", () => {
+  const { records } = recorded("vm", "kvm");
+  const calls = records.filter(isSmc).filter(({ phase }) => phase === "enter");
+  expect(
+    calls.map(({ where, registers: [x0, x1] }) => [where, functionName(Number(x0)), x1]),
+  ).toEqual([
+    ["port", "CALLS_UID", "0x0"],
+    ["port", "GET_THREAD_COUNT", "0x0"],
+    ["port", "VM_DESTROYED", "0x0"],
+    // The host is VM 1 there.
+    ["port", "VM_CREATED", "0x1"],
+  ]);
+});
+
 /** Accesses to memory while a client connects. */
 function accesses(record: boolean): number {
   const { platform, context } = recorded("vm");
-  const plain = record ? context : new EmulatedContext(createEmulated(platform.options));
+  const { recorder: _, ...options } = platform.options;
+  const plain = record ? context : new EmulatedContext(createEmulated(options));
   let count = 0;
   const probe: AccessProbe = () => {
     count += 1;
