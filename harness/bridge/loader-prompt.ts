@@ -42,6 +42,9 @@ export class LoaderPrompt {
   #received = "";
   #wake: (() => void) | undefined;
   #lost: string | undefined;
+  /** The prompt as this boot loader prints it, once it is known. */
+  #exact: string | undefined;
+  readonly #candidates = new Set<string>();
   /** Whether an empty prompt is known to stand there. */
   #clean = false;
 
@@ -171,7 +174,8 @@ export class LoaderPrompt {
     for (let knock = 1; knock <= KNOCKS; knock += 1) {
       this.#received = "";
       await this.#send(CTRL_C, deadline);
-      if (await this.#until(() => this.#atPrompt(), deadline, this.#silenceMs * knock)) return;
+      if (!(await this.#until(() => this.#atPrompt(), deadline, this.#silenceMs * knock))) continue;
+      if (this.#exact !== undefined || this.#learn()) return;
     }
     throw new TargetCrashError("the boot loader does not come back to its prompt", {
       expected: `the prompt (${this.#prompt.source}) after Ctrl-C`,
@@ -205,9 +209,25 @@ export class LoaderPrompt {
     return lines.slice(1);
   }
 
-  #atPrompt(): boolean {
+  /** The unfinished line, where a line has been finished before it. */
+  get #lastLine(): string | undefined {
     const start = this.#received.lastIndexOf("\n");
-    return start >= 0 && this.#prompt.test(this.#received.slice(start + 1));
+    return start < 0 ? undefined : this.#received.slice(start + 1);
+  }
+
+  #atPrompt(): boolean {
+    const line = this.#lastLine;
+    if (line === undefined) return false;
+    return this.#exact === undefined ? this.#prompt.test(line) : line === this.#exact;
+  }
+
+  /** What stood there twice after Ctrl-C is the prompt and nothing else: output may end like it. */
+  #learn(): boolean {
+    const line = this.#lastLine ?? "";
+    const before = this.#candidates.has(line);
+    this.#candidates.add(line);
+    if (before) this.#exact = line;
+    return before;
   }
 
   async #send(text: string, deadline: Deadline): Promise<void> {

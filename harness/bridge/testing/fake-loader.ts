@@ -11,6 +11,10 @@ export interface FakeLoaderOptions {
   readonly without?: readonly string[];
   /** No compound commands, as U-Boot's old parser. */
   readonly plain?: boolean;
+  /** Every character arrives alone. */
+  readonly split?: boolean;
+  /** Addresses from the first to before the second hold nothing that is written to them. */
+  readonly hole?: readonly [number, number];
   /** Commands that not every boot loader has: `smc`, `loady`, `loadx`. */
   readonly with?: readonly string[];
   /** What `bdinfo` prints; it does not have that command when left out. */
@@ -80,9 +84,22 @@ export class FakeLoader implements LoaderConsole {
 
   #say(text: string): void {
     const bytes = Uint8Array.from(this.#wire(Buffer.from(text, "latin1")));
+    if (this.#options.split === true) {
+      for (const byte of bytes) this.#deliver(Uint8Array.of(byte));
+    } else this.#deliver(bytes);
+  }
+
+  #deliver(bytes: Uint8Array): void {
     setImmediate(() => {
       for (const listener of this.#listeners) listener(bytes);
     });
+  }
+
+  /** What the secure world writes. */
+  poke(at: number, bytes: Uint8Array): void {
+    for (const [index, byte] of bytes.entries()) {
+      this.#page(at + index)[(at + index) % PAGE] = byte;
+    }
   }
 
   #key(byte: number): void {
@@ -165,6 +182,8 @@ export class FakeLoader implements LoaderConsole {
 
   #page(address: number): Buffer {
     const number = Math.floor(address / PAGE);
+    const [from = 0, to = 0] = this.#options.hole ?? [];
+    if (address >= from && address < to) return Buffer.alloc(PAGE);
     const page = this.#pages.get(number) ?? Buffer.alloc(PAGE);
     this.#pages.set(number, page);
     return page;
