@@ -1,5 +1,7 @@
+import { uuidText } from "../../base/index.ts";
 import {
   isRpcReturn,
+  MSG_CMD,
   OPTEE_SMC,
   returnName,
   RPC_CMD,
@@ -7,7 +9,7 @@ import {
   rpcFunction,
   SMC_RETURN,
 } from "../../optee-abi/index.ts";
-import type { Trace, TraceMessage, TraceRecord } from "../../run/index.ts";
+import type { Trace, TraceMessage, TraceParam, TraceRecord } from "../../run/index.ts";
 import { messageFields, messageName, operationOf } from "./message-fields.ts";
 import type { CanonicalRecord, RecordTopic } from "./model.ts";
 import { inFlows } from "./flows.ts";
@@ -69,8 +71,8 @@ const EARLY: ReadonlySet<number> = new Set([
 export function canonicalTrace(trace: Trace): readonly CanonicalRecord[] {
   const canon = new Canonicalizer(trace.header.conduit);
   const records: CanonicalRecord[] = [];
-  for (const { record, index, scope } of inFlows(trace.records)) {
-    const one = canon.record(record, index + 1, scope);
+  for (const { record, index, scope, sent } of inFlows(trace.records)) {
+    const one = canon.record(record, index + 1, scope, sent);
     if (one !== undefined) records.push(one);
   }
   return records;
@@ -81,17 +83,24 @@ class Canonicalizer {
   readonly #suspended = new Map<string, Suspended>();
   readonly #entered = new Map<string, Entered>();
   readonly #taSizes = new Set<string>();
+  /** UUIDs of the TAs behind sessions, by guest and id. */
+  readonly #tas = new Map<string, string>();
 
   constructor(conduit: string) {
     this.#conduit = conduit;
   }
 
-  record(record: TraceRecord, index: number, scope: string): CanonicalRecord | undefined {
+  record(
+    record: TraceRecord,
+    index: number,
+    scope: string,
+    resumed?: readonly string[],
+  ): CanonicalRecord | undefined {
     switch (record.type) {
       case "smc":
         return record.phase === "enter"
           ? this.#enter(record, index, scope)
-          : this.#leave(record, index, scope);
+          : this.#leave(record, index, scope, resumed);
       case "guest": {
         const { guest, what } = record;
         return {
@@ -146,7 +155,12 @@ class Canonicalizer {
     });
   }
 
-  #leave(record: Smc, index: number, scope: string): CanonicalRecord {
+  #leave(
+    record: Smc,
+    index: number,
+    scope: string,
+    resumed: readonly string[] | undefined,
+  ): CanonicalRecord {
     const { where, message } = record;
     const { registers } = record;
     const entered = this.#entered.get(`${where} ${scope}`);
@@ -154,6 +168,7 @@ class Canonicalizer {
     const call = entered?.call ?? { fid: 0, name: "unknown", cmd: undefined };
     const a0 = low32(registers[0]);
     const yields = isYielding(call.fid);
+    const sent = resumed ?? entered?.registers;
     const common = { fid: call.fid, a0, ...defined({ cmd: call.cmd }) };
     const ret = message === undefined ? {} : { ret: message.ret };
     if (yields && isRpcReturn(a0)) {
@@ -175,7 +190,7 @@ class Canonicalizer {
         outline: "leave",
         spec: withClient(LEAVE_RPC[kind ?? "other"], where),
         topic: { ...common, ...ret, ...defined({ rpc, operation }) },
-        ...(entered === undefined ? {} : { sent: entered.registers }),
+        ...(sent === undefined ? {} : { sent }),
       });
     }
     const spec =
@@ -193,7 +208,7 @@ class Canonicalizer {
       skeleton: "done",
       spec: withClient(a0 === SMC_RETURN.UNKNOWN_FUNCTION ? [] : spec, where),
       topic: { ...common, ...ret },
-      ...(entered === undefined ? {} : { sent: entered.registers }),
+      ...(sent === undefined ? {} : { sent }),
       code: LEAVE_ANSWER[call.fid] === undefined,
     });
   }
@@ -217,6 +232,7 @@ class Canonicalizer {
     const { where, phase, guest, message } = record;
     const space = where === "conduit" && this.#conduit === "vm" ? `ipa ${scope}` : "pa";
     const taSizes = this.#taSizes;
+    const ta = message === undefined ? undefined : this.#taOf(message, scope, phase);
     const place = `${where} ${phase} ${scope}`;
     return {
       index,
@@ -230,10 +246,31 @@ class Canonicalizer {
       fields: () => {
         const fields = registerFields(record, parts, scope, space);
         if (message === undefined) return fields;
-        return [...fields, ...messageFields(message, { scope, space, phase, taSizes })];
+        return [
+          ...fields,
+          ...messageFields(message, {
+            scope,
+            space,
+            phase,
+            taSizes,
+            ...(ta === undefined ? {} : { ta }),
+          }),
+        ];
       },
       topic: parts.topic,
     };
+  }
+
+  /** The TA behind a message's session. */
+  #taOf(message: TraceMessage, scope: string, phase: Smc["phase"]): string | undefined {
+    const { role, cmd, session, ret, params } = message;
+    if (role === "rpc") return undefined;
+    const key = `${scope} ${session}`;
+    if (cmd === MSG_CMD.OPEN_SESSION && phase === "leave" && ret === 0) {
+      const [uuid] = params;
+      if (uuid !== undefined) this.#tas.set(key, uuidOf(uuid));
+    }
+    return cmd === MSG_CMD.INVOKE_COMMAND ? this.#tas.get(key) : undefined;
   }
 
   /** A later request for memory of that size is for this image. */
@@ -241,6 +278,16 @@ class Canonicalizer {
     const size = wordText(message.params[1]?.b);
     if (size !== "0x0") this.#taSizes.add(size);
   }
+}
+
+/** The UUID in two words of a parameter: 16 octets. */
+function uuidOf({ a, b }: TraceParam): string {
+  const octets = new Uint8Array(16);
+  const view = new DataView(octets.buffer);
+  for (const [index, word] of [a, b].entries()) {
+    if (/^0x[0-9a-f]{1,16}$/.test(word)) view.setBigUint64(8 * index, BigInt(word), true);
+  }
+  return uuidText(octets);
 }
 
 function defined<T extends Record<string, number | undefined>>(

@@ -57,7 +57,9 @@ function originsOf(
 
 function matches(row: ClauseRow, { kind, fields }: Difference, place: DifferencePlace): boolean {
   const { left, right, record } = place;
-  const topics = [left, right, record].flatMap((one) => (one === undefined ? [] : [one.topic]));
+  // What stands in the place of a record that is on one side only has nothing to do with it.
+  const sides = left?.outline === right?.outline ? [left, right] : [record];
+  const topics = sides.flatMap((one) => (one === undefined ? [] : [one.topic]));
   const any = (
     wanted: readonly number[] | undefined,
     key: keyof CanonicalRecord["topic"],

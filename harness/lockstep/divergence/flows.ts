@@ -1,4 +1,4 @@
-import { OPTEE_SMC, SMC_RETURN } from "../../optee-abi/index.ts";
+import { OPTEE_SMC, RPC_CMD, SMC_RETURN } from "../../optee-abi/index.ts";
 import type { TraceRecord } from "../../run/index.ts";
 import { low32 } from "./values.ts";
 
@@ -8,6 +8,8 @@ export interface FlowRecord {
   /** From 0. */
   readonly index: number;
   readonly scope: string;
+  /** Registers of the SMC that it answers, where that was left out: it resumed from an interrupt. */
+  readonly sent?: readonly string[];
 }
 
 type Smc = Extract<TraceRecord, { type: "smc" }>;
@@ -57,7 +59,7 @@ export function inFlows(records: readonly TraceRecord[]): readonly FlowRecord[] 
     }
     flow.records.push({ record, index, scope });
   }
-  return flows.flatMap(({ records: all }) => withoutInterrupts(all));
+  return flows.flatMap(({ records: all }) => withoutPauses(all));
 }
 
 const a0Of = (record: Smc): number => low32(record.registers[0]);
@@ -79,22 +81,44 @@ function isRpc(record: Smc): boolean {
 const isInterrupt = ({ record }: FlowRecord): boolean =>
   record.type === "smc" && record.phase === "leave" && a0Of(record) === SMC_RETURN.RPC_FOREIGN_INTR;
 
-/** An interrupt that nothing resumes stays: there the call ends. */
-function withoutInterrupts(records: readonly FlowRecord[]): readonly FlowRecord[] {
-  if (!records.some(isInterrupt)) return records;
-  const dropped = new Set<FlowRecord>();
+const isWait = ({ record }: FlowRecord): boolean =>
+  record.type === "smc" && record.message?.role === "rpc" && record.message.cmd === RPC_CMD.SUSPEND;
+
+/**
+ * What is left when interrupts with their resumption are left out, and of a wait that was not over when
+ * it was resumed all but the first request. An interrupt that nothing resumes stays: there the call ends.
+ */
+function withoutPauses(records: readonly FlowRecord[]): readonly FlowRecord[] {
+  if (!records.some((one) => isInterrupt(one) || isWait(one))) return records;
+  const kept: FlowRecord[] = [];
+  // By place: a pause that has not been resumed, the registers of one that was, a wait that was kept.
   const pending = new Map<string, FlowRecord>();
+  const sent = new Map<string, readonly string[]>();
+  const waited = new Set<string>();
   for (const one of records) {
     const { record } = one;
-    if (record.type !== "smc") continue;
-    if (isInterrupt(one)) {
-      pending.set(record.where, one);
+    if (record.type !== "smc") {
+      kept.push(one);
       continue;
     }
-    const interrupt = pending.get(record.where);
-    pending.delete(record.where);
-    if (interrupt === undefined || record.phase !== "enter" || !isResume(record)) continue;
-    dropped.add(interrupt).add(one);
+    const { where, phase, registers } = record;
+    const wait = isWait(one);
+    if (phase === "leave" && (isInterrupt(one) || (wait && waited.has(where)))) {
+      pending.set(where, one);
+      continue;
+    }
+    const pause = pending.get(where);
+    pending.delete(where);
+    if (pause !== undefined && phase === "enter" && isResume(record)) {
+      sent.set(where, registers);
+      continue;
+    }
+    if (pause !== undefined) kept.push(pause);
+    if (wait) waited.add(where);
+    else waited.delete(where);
+    const resumed = phase === "leave" ? sent.get(where) : undefined;
+    sent.delete(where);
+    kept.push(resumed === undefined ? one : { ...one, sent: resumed });
   }
-  return records.filter((one) => !dropped.has(one));
+  return [...kept, ...pending.values()];
 }

@@ -15,6 +15,7 @@ import {
 import type { TraceData, TraceMessage, TraceParam } from "../../run/index.ts";
 import type { CanonicalField, FieldValue } from "./model.ts";
 import { address, constant, field, hex, low32, loose, symbol, wordText } from "./values.ts";
+import { TA_WORDS } from "./ta-words.ts";
 import {
   CALL_WORDS,
   type MessageWords,
@@ -41,6 +42,8 @@ export interface MessagePlace {
   readonly space: string;
   /** Whether the normal world sends it, which names pages and cookies; the secure world names sessions. */
   readonly phase: "enter" | "leave";
+  /** Whose commands its session takes: the UUID of a TA. */
+  readonly ta?: string;
   /** Sizes of TAs' images so far. */
   readonly taSizes: ReadonlySet<string>;
 }
@@ -60,8 +63,13 @@ export function messageName(message: TraceMessage): string {
   return `${name}.${OPERATION_NAMES[message.cmd]?.(operation) ?? operation}`;
 }
 
-function wordsOf(message: TraceMessage): MessageWords {
-  if (message.role === "call") return CALL_WORDS[message.cmd] ?? [];
+function wordsOf(message: TraceMessage, ta: string | undefined): MessageWords {
+  if (message.role === "call") {
+    const own = ta === undefined ? undefined : TA_WORDS.get(ta)?.[message.func];
+    return message.cmd === MSG_CMD.INVOKE_COMMAND && own !== undefined
+      ? own.map((words) => ({ ...OTHER_CALL_WORDS, ...words }))
+      : (CALL_WORDS[message.cmd] ?? []);
+  }
   const operation = operationOf(message);
   if (operation === undefined) return RPC_WORDS[message.cmd] ?? [];
   return RPC_OPERATIONS[message.cmd]?.[operation] ?? [];
@@ -94,7 +102,7 @@ export function messageFields(message: TraceMessage, place: MessagePlace): Canon
       address(place.space, wordText(message.at), phase === "enter"),
     ),
   ];
-  const words = wordsOf(message);
+  const words = wordsOf(message, place.ta);
   const other = isCall ? OTHER_CALL_WORDS : {};
   for (const [index, param] of message.params.entries()) {
     fields.push(...paramFields(param, index, words[index] ?? other, message, place));
@@ -189,6 +197,11 @@ function wordValue(type: WordType | undefined, value: string, place: MessagePlac
       return symbol("handle", scope, value);
     case "new handle":
       return phase === "enter" ? symbol("handle", scope, value, true) : loose("garbage");
+    case "ta handle":
+      return symbol("handle", `${scope} ta`, value);
+    case "new ta handle":
+      // What the client sends in its place is overwritten.
+      return phase === "leave" ? symbol("handle", `${scope} ta`, value, true) : constant(value);
     case "instance":
       return symbol("instance", scope, value);
     case "notification":

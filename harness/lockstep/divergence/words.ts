@@ -7,6 +7,9 @@ export type WordType =
   | "handle"
   | "new handle"
   | "instance"
+  /** A handle that a TA gives its client. */
+  | "ta handle"
+  | "new ta handle"
   | "notification"
   | "time"
   | "garbage"
