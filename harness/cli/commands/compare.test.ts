@@ -1,8 +1,15 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../../base/index.ts";
-import { type CaseResult, type Comparison, resultsText, sortedResults } from "../../run/index.ts";
+import {
+  BundleWriter,
+  type CaseResult,
+  type Comparison,
+  type HexWord,
+  resultsText,
+  sortedResults,
+} from "../../run/index.ts";
 import { lockstep, temporaryFolder } from "../testing/run-cli.ts";
 
 // Real files and processes on a machine that may be busy with boards.
@@ -133,4 +140,75 @@ test("a folder that is no bundle, and a log without xtest, are named", async () 
   writeFileSync(log, Buffer.from([0, 1, 2, 255, 10]));
   const binary = await lockstep(["compare", good, log]);
   expect([binary.code, binary.stderr]).toEqual([2, expect.stringContaining(log)]);
+});
+
+/** The least that is a bundle, with the trace of its case: one call, answered with `count`. */
+async function traced(name: string, count: HexWord): Promise<string> {
+  const dir = bundle(name, [CASE]);
+  const zeros: HexWord[] = ["0x0", "0x0", "0x0", "0x0", "0x0", "0x0", "0x0"];
+  const smc = { type: "smc", where: "conduit", guest: 0 } as const;
+  const header = { type: "trace", format: 1, target: "b", caseId: "s.a", run: 0 } as const;
+  const whose = { reference: "own/file#scenario", conduit: "direct", seed: 1, clauses: [] };
+  const place = path.join(root, `${name}-writer`);
+  const writer = await BundleWriter.create(
+    place,
+    { id: name, lockstep: "0", node: "v20", command: [], seed: 1 },
+    { runtimeDir: path.join(root, "rt") },
+  );
+  writer.trace({
+    header: { ...header, ...whose },
+    records: [
+      { ...smc, phase: "enter", registers: ["0xbf00ff00", ...zeros] },
+      { ...smc, phase: "leave", registers: [count, ...zeros] },
+      { type: "end", how: "done", value: null },
+    ],
+  });
+  await writer.finish({ exitCode: 0 });
+  for (const part of ["traces", "traces.json"]) {
+    cpSync(path.join(place, part), path.join(dir, part), { recursive: true });
+  }
+  return dir;
+}
+
+test("traces that both bundles have are compared, and a divergence is exit code 1", async () => {
+  const [before, same, other] = [
+    await traced("t1", "0xc"),
+    await traced("t2", "0xc"),
+    await traced("t3", "0xe"),
+  ];
+  const equal = await lockstep(["compare", before, same]);
+  expect(equal.stdout.toString()).toContain("Traces: 1 runs compared, 0 diverge.");
+  expect(equal.code).toBe(0);
+  const diverged = await lockstep(["compare", before, other]);
+  expect(diverged.stdout.toString()).toContain(
+    "b  s.a: guest 0, leave, CALLS_COUNT: a0 is 0xe, not 0xc [SMC-3.CALLS_COUNT]",
+  );
+  expect(diverged.code).toBe(1);
+  const json = await lockstep(["compare", before, other, "--json"]);
+  const { traces } = JSON.parse(json.stdout.toString()) as { traces: { compared: number } };
+  expect(traces).toMatchObject({ compared: 1, divergences: [{ caseId: "s.a", echoes: 0 }] });
+});
+
+test("a trace is printed in canonical form, and one that there is not is an error", async () => {
+  const dir = await traced("t4", "0xc");
+  const printed = await lockstep(["report", "trace", dir, "--filter", "^s\\."]);
+  expect(printed.stdout.toString()).toBe(
+    [
+      "s.a run 0 on b [direct]: own/file#scenario",
+      "     1  g0 > CALLS_COUNT",
+      "     2  g0 < CALLS_COUNT a0=0xc",
+      "     3  end end=done value=null",
+      "",
+      "",
+    ].join("\n"),
+  );
+  expect(printed.code).toBe(0);
+  for (const args of [
+    ["--filter", "nothing"],
+    ["--board", "other"],
+    ["--filter", "("],
+  ]) {
+    const none = await lockstep(["report", "trace", dir, ...args]);
+    expect(none.code).toBe(2);
+  }
 });
