@@ -6,7 +6,7 @@ export {
   runCampaign,
   shrinkFinding,
 } from "./campaign.ts";
-export { type BothResult, runOnBoth } from "./differential/both.ts";
+export { besideModel, type BothResult, runOnReal } from "./differential/both.ts";
 export {
   type DifferentialFinding,
   type DifferentialOptions,
@@ -14,6 +14,8 @@ export {
   replayDifferential,
   runDifferential,
 } from "./differential/campaign.ts";
+export { judge, type Verdict } from "./differential/judge.ts";
+export type { Plant } from "./differential/plant.ts";
 export { forRealMachines } from "./differential/program.ts";
 export { corpusFiles, corpusFolder, corpusTitle } from "./corpus.ts";
 export { EXCUSES, type Excuse, excusesOf, INVARIANTS, type Invariant } from "./invariants.ts";

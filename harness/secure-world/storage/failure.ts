@@ -26,6 +26,16 @@ export function* codeOf(task: SecureTask<unknown>): SecureTask<number> {
   }
 }
 
+/** What `task` gives; undefined when it fails, for whatever reason. */
+export function* perhaps<T>(task: SecureTask<T>): SecureTask<T | undefined> {
+  try {
+    return yield* task;
+  } catch (error) {
+    if (error instanceof Failure) return undefined;
+    throw error;
+  }
+}
+
 /** What `task` gives; undefined when it fails with exactly `code`. */
 export function* unless<T>(code: number, task: SecureTask<T>): SecureTask<T | undefined> {
   try {

@@ -3,7 +3,7 @@ import { SecureMutex } from "../sync.ts";
 import type { SecureTask, Thread } from "../thread.ts";
 import type { BackEnd, ObjectName, OpenedFile, StorageDirectory, StorageFile } from "./back-end.ts";
 import { DirFile } from "./dir-file.ts";
-import { codeOf, fail, unless } from "./failure.ts";
+import { codeOf, fail, perhaps, unless } from "./failure.ts";
 import { fsRemove } from "./fs-rpc.ts";
 import { type DirectoryPlace, fileName, openReeFile, type ReeFile } from "./ree-file.ts";
 import type { RootAnchor } from "./root-anchor.ts";
@@ -79,7 +79,7 @@ export class ReeFs implements BackEnd {
       at += part.length;
     }
     yield* file.sync(thread);
-    const old = yield* directory.find(thread, name.uuid, name.id);
+    const old = yield* perhaps(directory.find(thread, name.uuid, name.id));
     if (old !== undefined && !overwrite) fail(TEEC.TEEC_ERROR_ACCESS_CONFLICT);
     place.index = old?.index;
     yield* directory.name(thread, name.uuid, name.id, place);
@@ -106,7 +106,7 @@ export class ReeFs implements BackEnd {
     to: ObjectName,
     overwrite: boolean,
   ): SecureTask {
-    const replaced = yield* directory.find(thread, to.uuid, to.id);
+    const replaced = yield* perhaps(directory.find(thread, to.uuid, to.id));
     if (replaced !== undefined && !overwrite) fail(TEEC.TEEC_ERROR_ACCESS_CONFLICT);
     const place = (yield* directory.find(thread, from.uuid, from.id)) ?? fail(NOT_FOUND);
     yield* directory.name(thread, to.uuid, to.id, place);
@@ -125,7 +125,7 @@ export class ReeFs implements BackEnd {
     yield* this.#commit(thread, directory);
     yield* codeOf(fsRemove(thread, fileName(place.fileNumber)));
     // A debug build makes sure that it is gone (seen on Debian's 4.5.0).
-    if (this.#core.build.coreDebug) yield* directory.find(thread, uuid, id);
+    if (this.#core.build.coreDebug) yield* perhaps(directory.find(thread, uuid, id));
   }
 
   *openDirectory(thread: Thread, uuid: string): SecureTask<StorageDirectory> {

@@ -9,7 +9,7 @@ import { programSeed } from "../batch.ts";
 import { Coverage, type CoverageData } from "../coverage.ts";
 import type { Program } from "../program.ts";
 import { shrinking } from "../shrink.ts";
-import type { BothResult } from "./both.ts";
+import { besideModel } from "./both.ts";
 import { judge, traceOf } from "./judge.ts";
 import { type ModelOptions, runOnModel } from "./model-side.ts";
 import type { ProgramRecord } from "./recorder.ts";
@@ -28,7 +28,7 @@ export interface DifferentialOptions extends Omit<ModelOptions, "ram"> {
   readonly runs?: number;
   /** No further programs after so many milliseconds. */
   readonly timeMs?: number;
-  /** Programs that are tried at most to make one finding's smaller; 200 when left out, 0 for none. */
+  /** Programs that are tried at most to make one finding's smaller; 100 when left out, 0 for none. */
   readonly trials?: number;
   readonly abort?: AbortSignal;
   /** What is known already. */
@@ -83,7 +83,7 @@ export interface DifferentialResult extends DifferentialTotals {
   readonly interrupted: boolean;
 }
 
-const TRIALS = 200;
+const TRIALS = 100;
 /** So many failures of the laboratory in a row end a campaign. */
 const MAX_FAILURES = 2;
 
@@ -142,13 +142,13 @@ class Campaign {
   }
 
   /** The real machine's RAM, which the model's is made like. */
-  async #model(program: Program): Promise<SideResult> {
+  async #modelOptions(): Promise<ModelOptions> {
     const { target, rules } = this.#options;
     this.#ram ??= (await target.run(RAM_REFERENCE, null, {
       conduit: "vm",
       rules,
     })) as unknown as Window;
-    return runOnModel(program, { ...this.#options, ram: this.#ram });
+    return { ...this.#options, ram: this.#ram };
   }
 
   async run(): Promise<DifferentialResult> {
@@ -180,7 +180,7 @@ class Campaign {
     const { rules, seed, target } = this.#options;
     const outcome = await this.#try(program, 0, true);
     const about = { board: target.board.name, rules, seed, program: 0 };
-    const model = await this.#model(program);
+    const model = runOnModel(program, await this.#modelOptions());
     const lines = (records: readonly ProgramRecord[], side: string): string[] =>
       renderTrace(traceOf(records, side, about))
         .trimEnd()
@@ -228,20 +228,21 @@ class Campaign {
     const { target, rules, seed, explain } = this.#options;
     let records: readonly TraceRecord[] = [];
     this.#totals.restores += 1;
-    let result: BothResult;
+    let real: SideResult;
     try {
       const data = await target.run(REFERENCE, program, { conduit: "vm", rules }, (recorded) => {
         records = recorded;
       });
-      result = data as unknown as BothResult;
+      real = data as unknown as SideResult;
     } catch (error) {
       if (!(error instanceof TargetCrashError)) throw error;
       this.#totals.reboots += 1;
       this.#last = records;
       return await this.#crashed(program, error, records);
     }
-    this.#last = result.real.records;
-    if (counts) this.#count(result);
+    this.#last = real.records;
+    if (counts) this.#count(real);
+    const result = besideModel(program, real, await this.#modelOptions());
     const about = { board: target.board.name, rules, seed, program: number };
     const verdict = judge(result, about, explain);
     if (verdict === undefined) return { how: "same" };
@@ -258,7 +259,7 @@ class Campaign {
     error: TargetCrashError,
     records: readonly TraceRecord[],
   ): Promise<Outcome> {
-    const model = await this.#model(program);
+    const model = runOnModel(program, await this.#modelOptions());
     const calls = entered(records);
     if (model.crash !== undefined && entered(model.records) === calls) {
       this.#totals.predictedCrashes += 1;
@@ -274,7 +275,7 @@ class Campaign {
     };
   }
 
-  #count({ real }: BothResult): void {
+  #count(real: SideResult): void {
     const { smcs, secureSmcs, created, refused, deaths, coverage } = real;
     this.#totals.smcs += smcs;
     this.#totals.secureSmcs += secureSmcs;

@@ -24,6 +24,7 @@ import { KNOWN, MAPPED_PAGES, RAM_BASE, ROM_PAGE } from "../layout.ts";
 import { type MachineSpec, OWN_PAGES, RAM_PAGES } from "../program.ts";
 import type { ProgramMachine, TaShelf } from "../program-machine.ts";
 import { fillPage } from "../taint.ts";
+import type { Plant } from "./plant.ts";
 import { Recorder, type Seen } from "./recorder.ts";
 
 const MIB = 1024 * 1024;
@@ -39,6 +40,8 @@ export interface DifferentialOptions {
   readonly rules: RuleSetName;
   readonly tas: TaShelf;
   readonly backEnds?: readonly TeeBackEnd[];
+  /** A bug of the mediator to plant, for tests. */
+  readonly plant?: Plant;
   readonly trace?: (event: TraceEvent) => void;
   /** Told before each step. */
   readonly beforeStep?: (index: number) => void;
@@ -53,6 +56,7 @@ export class DifferentialMachine implements ProgramMachine {
   readonly recorder: Recorder;
   readonly coverage = new Coverage();
   readonly #port: PlatformPort;
+  readonly #plant: Plant | undefined;
   readonly #guests: (Guest | undefined)[] = [];
   step = 0;
   /** SMCs of guests, and SMCs that reached the secure world. */
@@ -70,6 +74,7 @@ export class DifferentialMachine implements ProgramMachine {
   constructor(spec: MachineSpec, options: DifferentialOptions) {
     const { port, ram } = options;
     this.tas = options.tas;
+    this.#plant = options.plant;
     this.recorder = new Recorder(port.memory);
     this.#port = {
       ...port,
@@ -173,7 +178,9 @@ export class DifferentialMachine implements ProgramMachine {
     const message = guest.messageOf(before);
     if (message !== undefined) this.coverage.abi("message", message.cmd);
     this.recorder.conduit(guest, "enter", registers, call);
-    this.guarded(() => guest.vm.trap(trap));
+    const plain: PlatformPort["smc"] = () => void guest.vm.trap(trap);
+    const smc = this.#plant?.plant(plain, guest.vm.space) ?? plain;
+    this.guarded(() => smc(registers));
     this.coverage.abi("return", registers.get(0));
     this.recorder.conduit(guest, "leave", registers, afterwards(guest, before, registers));
   }

@@ -1,10 +1,5 @@
 import { NIL_UUID } from "../../../base/index.ts";
-import {
-  type PhysicalMemory,
-  type PlatformPort,
-  SparseMemory,
-  type Window,
-} from "../../../machine/index.ts";
+import { type PlatformPort, SparseMemory, type Window } from "../../../machine/index.ts";
 import {
   buildTaImage,
   buildTaImages,
@@ -17,11 +12,9 @@ import {
 import type { RuleSetName } from "../../../mediator/index.ts";
 import { KNOWN } from "../layout.ts";
 import type { Program } from "../program.ts";
+import type { Plant } from "./plant.ts";
 import { runOnSide, type SideResult } from "./run.ts";
 import { shelf } from "./shelf.ts";
-
-/** Another way into the secure world, for tests that plant a bug. */
-export type Wrap = (smc: PlatformPort["smc"], memory: PhysicalMemory) => PlatformPort["smc"];
 
 /** What an image of ours has before its code. */
 const HEADERS = buildTaImage({ uuid: NIL_UUID, imageSize: 0 }).length;
@@ -32,11 +25,21 @@ const codeOf = (
   { uuid }: { readonly uuid: string },
 ): number => (real.get(uuid)?.length ?? 0) - HEADERS;
 
-/** The modelled TAs that a real image has too, each in an image of the real one's length. */
-export function tasLike(real: ReadonlyMap<string, Uint8Array>): {
+interface ModelTas {
   readonly tas: readonly TrustedApplication[];
   readonly images: ReadonlyMap<string, Uint8Array>;
-} {
+}
+
+const known = new WeakMap<ReadonlyMap<string, Uint8Array>, ModelTas>();
+
+/** The modelled TAs that a real image has too, each in an image of the real one's length. */
+export function tasLike(real: ReadonlyMap<string, Uint8Array>): ModelTas {
+  const made = known.get(real) ?? makeTas(real);
+  known.set(real, made);
+  return made;
+}
+
+function makeTas(real: ReadonlyMap<string, Uint8Array>): ModelTas {
   const tas = USER_TAS.flatMap((ta) => {
     const libraries = (ta.libraries ?? []).map((one) => ({ ...one, imageSize: codeOf(real, one) }));
     const like = { ...ta, imageSize: codeOf(real, ta), libraries };
@@ -52,24 +55,30 @@ export interface ModelOptions {
   readonly ram: Window;
   /** The `.ta` files of the real machine's image, by UUID. */
   readonly tas: ReadonlyMap<string, Uint8Array>;
-  /** A bug to plant, for tests. */
-  readonly wrap?: Wrap;
+  readonly plant?: Plant;
 }
 
 /** Runs a program on the model. */
 export function runOnModel(
   program: Program,
-  { rules, ram, tas: real, wrap }: ModelOptions,
+  { rules, ram, tas: real, plant }: ModelOptions,
 ): SideResult {
   const { tas, images } = tasLike(real);
-  return runOnSide(program, { port: modelPort(ram, tas, wrap), ram, rules, tas: shelf(images) });
+  const port = modelPort(ram, tas, plant?.where === "secure world" ? plant : undefined);
+  return runOnSide(program, {
+    port,
+    ram,
+    rules,
+    tas: shelf(images),
+    ...(plant?.where === "mediator" ? { plant } : {}),
+  });
 }
 
 /** The OP-TEE model built as the real one is, with RAM where the real machine has it. */
 export function modelPort(
   ram: Window,
   tas: readonly TrustedApplication[],
-  wrap: Wrap = (smc) => smc,
+  plant?: Plant,
 ): PlatformPort {
   const memory = new SparseMemory([
     { name: "secure RAM", ...KNOWN.secure, type: "ram", secure: true },
@@ -84,7 +93,8 @@ export function modelPort(
     userTas: tas,
   });
   const host = memory.view("normal", "host");
-  const smc = wrap((registers) => world.smc(registers), host);
+  const real: PlatformPort["smc"] = (registers) => world.smc(registers);
+  const smc = plant?.plant(real, host) ?? real;
   return {
     memory: host,
     smc: (registers) => {

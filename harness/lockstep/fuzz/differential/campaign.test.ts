@@ -1,0 +1,76 @@
+import { expect, test } from "@jest/globals";
+import { MessageView, MSG_CMD, OPTEE_SMC, SMC_RETURN, TEEC } from "../../../optee-abi/index.ts";
+import { PLANTED_BUGS } from "../../testkit/planted.ts";
+import { corpusFiles, corpusFolder } from "../corpus.ts";
+import { readStored } from "../stored.ts";
+import { replayDifferential, runDifferential } from "./campaign.ts";
+import type { Plant } from "./plant.ts";
+import { forRealMachines, notDifferential } from "./program.ts";
+import { standIn } from "./testkit/stand-in.ts";
+
+const SEED = 5;
+
+/** An unknown cookie "cannot be found" when it is unregistered. */
+const unknownCookie: Plant & { clause: string } = {
+  where: "secure world",
+  clause: "MSG-2.UNREGISTER_SHM",
+  plant: (smc, memory) => (registers) => {
+    const at = registers.get(0) === OPTEE_SMC.CALL_WITH_ARG ? registers.pair(1) : 0;
+    smc(registers);
+    if (at === 0 || registers.get(0) !== SMC_RETURN.OK) return;
+    const bytes = memory.read(at, 32);
+    const message = new MessageView(bytes);
+    if (message.cmd !== MSG_CMD.UNREGISTER_SHM || message.numParams !== 1) return;
+    if (message.ret !== TEEC.TEEC_ERROR_BAD_PARAMETERS) return;
+    message.ret = TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
+    memory.write(at, bytes);
+  },
+};
+
+test("two equal secure worlds do not differ, however hostile the guests", async () => {
+  const { target, tas } = await standIn();
+  const result = await runDifferential({ target, tas, rules: "strict", seed: SEED, runs: 12 });
+  expect(result).toMatchObject({ programs: 12, differing: 0, findings: [], interrupted: false });
+  expect(result.secureSmcs).toBeGreaterThan(500);
+  expect(result.created).toBeGreaterThan(12);
+});
+
+test.each([
+  ...PLANTED_BUGS.map((bug) => [bug.name, bug, bug.clause] as const),
+  ["an unknown cookie is not found", unknownCookie, unknownCookie.clause] as const,
+])(
+  "a planted bug is found, told with its clause and made small: %s",
+  async (_name, plant, clause) => {
+    const { target, tas } = await standIn();
+    const options = { target, tas, rules: "strict", seed: SEED, plant } as const;
+    const { findings } = await runDifferential({ ...options, runs: 10, trials: 30 });
+    const found = findings.find(({ clauses }) => clauses.includes(clause));
+    expect(found?.kind).toBe("divergence");
+    expect(found?.program.steps.length).toBeLessThanOrEqual(8);
+    if (found === undefined) return;
+    const again = await replayDifferential(options, found.program);
+    expect(again.finding?.key).toBe(found.key);
+  },
+);
+
+test("one failure of the laboratory costs a program, two in a row end the campaign", async () => {
+  const one = await standIn((run) => run === 1);
+  const options = { rules: "strict", seed: SEED, runs: 4 } as const;
+  const result = await runDifferential({ ...options, target: one.target, tas: one.tas });
+  expect(result.programs).toBe(3);
+  const two = await standIn((run) => run >= 1);
+  await expect(
+    runDifferential({ ...options, target: two.target, tas: two.tas }),
+  ).rejects.toMatchObject({ exitCode: 3 });
+  expect(two.runs()).toBe(3);
+});
+
+test("programs of the corpus that need nothing of an emulated machine are fit for real ones", () => {
+  const fit = corpusFiles().filter((name) => {
+    const { program } = readStored(`${corpusFolder}/${name}.json`);
+    const real = forRealMachines(program);
+    return real !== undefined && notDifferential(real) === undefined;
+  });
+  expect(fit).toContain("honest-guests");
+  expect(fit.length).toBeGreaterThan(5);
+});
