@@ -92,9 +92,9 @@ export class EmulatedContext<
   strangersPage(): StrangersPage {
     const own = this.platform.strangersPage?.();
     if (own !== undefined) return own;
-    const { conduit, vm } = this.guest(1);
-    // Behind the places that a scenario's own driver takes first.
-    const page = (conduit.ram.base + PAGE_SIZE * 64) as Ipa;
+    // Not one of the scenario's guests: a page of nobody's, to a trace as elsewhere.
+    const { conduit, vm } = this.platform.addGuest();
+    const page = (conduit.ram.base + PAGE_SIZE) as Ipa;
     const pa = vm?.space.stage2.translate(page);
     if (pa === undefined) this.skip("the machine's addresses are not known here");
     return {

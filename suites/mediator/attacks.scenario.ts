@@ -178,49 +178,56 @@ export const useAfterUnpinXen: Scenario = {
 };
 export const useAfterUnpinStrict = against("strict", ["MED-085"], useAfterUnpin);
 
-/** What the mediator counts, where it is ours and can be asked; null elsewhere. */
-const pagesOf = (context: ScenarioContext): number | null =>
-  context.guest().vm?.usage?.pages ?? null;
-
-/**
- * How often a message whose second parameter is bad can be sent before cookies are used up, and how
- * many pages are pinned then although no call is under way.
- */
-const leak: Program = (driver, context) => {
-  const pinned = (): number | null => pagesOf(context);
+/** Sends messages whose second parameter is bad until cookies are used up; after how many, if ever. */
+function leakUntilRefused(driver: RawDriver): number | null {
   for (let count = 0; count < 40; count += 1) {
     const good = tmem(driver.list(driver.pages(1)), 4096, BigInt(count));
     const { at } = driver.send({ cmd: 1, params: [good, tmem(0x1000n, 4096, 99n, 0xa)] });
-    if (driver.get(at).ret === 0xffff_000c) return { outOfMemoryAfter: count, pinned: pinned() };
+    if (driver.get(at).ret === 0xffff_000c) return count;
   }
-  return { outOfMemoryAfter: null, pinned: pinned() };
-};
+  return null;
+}
+
+const leak: Program = (driver) => ({ outOfMemoryAfter: leakUntilRefused(driver) });
 export const leakXen = against("xen", ["MED-052"], leak);
 export const leakStrict = against("strict", ["MED-052"], leak);
 
-/**
- * One page under a size of 2^32 pages more: what the mediator pins, and the size that the secure world
- * is told, if it is told at all.
- */
-const truncatedSize: Program = (driver, context) => {
+/** How many pages are pinned after that, although no call is under way. */
+const leakedPins: Program = (driver, context) => {
+  const vm = vmOf(context);
+  leakUntilRefused(driver);
+  return { pinned: vm.usage?.pages ?? -1 };
+};
+export const leakedPinsXen = against("xen", ["MED-052"], leakedPins);
+export const leakedPinsStrict = against("strict", ["MED-052"], leakedPins);
+
+/** One page under a size of 2^32 pages more; whose refusal it is in the end. */
+function sendTruncated(driver: RawDriver): { ret: number; origin: number } {
   const size = 2n ** 44n + 4096n;
+  const params = [tmem(driver.list(driver.pages(1)), size, 1n)];
+  const { at } = driver.send({ cmd: MSG_CMD.INVOKE_COMMAND, ret: 1, params });
+  const { ret, ret_origin: origin } = driver.get(at);
+  return { ret, origin };
+}
+export const truncatedSizeXen = against("xen", ["MED-067"], sendTruncated);
+export const truncatedSizeStrict = against("strict", ["MED-067"], sendTruncated);
+
+/** What the mediator pins for it, and how often the secure world is asked. */
+const truncatedPins: Program = (driver, context) => {
+  const vm = vmOf(context);
   let reached = 0;
-  let pinned: number | null = 0;
+  let pinned = 0;
   context.observe(({ where, phase, registers }) => {
     if (where !== "port" || phase !== "enter") return;
     if (registers.get(0) !== OPTEE_SMC.CALL_WITH_ARG) return;
     reached += 1;
-    pinned = pagesOf(context);
+    pinned = vm.usage?.pages ?? -1;
   });
-  const params = [tmem(driver.list(driver.pages(1)), size, 1n)];
-  const { at } = driver.send({ cmd: MSG_CMD.INVOKE_COMMAND, ret: 1, params });
-  const { ret, ret_origin: origin } = driver.get(at);
-  // Behind a foreign mediator nobody sees what it passes on.
-  const inside = pagesOf(context) === null ? { reached: null, pinned: null } : { reached, pinned };
-  return { ...inside, ret, origin };
+  sendTruncated(driver);
+  return { reached, pinned };
 };
-export const truncatedSizeXen = against("xen", ["MED-067"], truncatedSize);
-export const truncatedSizeStrict = against("strict", ["MED-067"], truncatedSize);
+export const truncatedPinsXen = against("xen", ["MED-067"], truncatedPins);
+export const truncatedPinsStrict = against("strict", ["MED-067"], truncatedPins);
 
 /** Walks that fail until the page quota is gone. */
 const quotaLeak: Program = (driver) => {
