@@ -35,6 +35,8 @@ export interface ClauseListing {
   readonly format: 1;
   /** False where the package was installed without its unit tests: then they are not listed. */
   readonly unitTests: boolean;
+  /** How many scenarios name the clauses listed. */
+  readonly scenarios: number;
   /** Totals of the clauses listed. */
   readonly sheets: readonly SheetTotals[];
   readonly clauses: readonly ListedClause[];
@@ -74,6 +76,8 @@ export function listingOf(
   return {
     format: 1,
     unitTests,
+    scenarios: new Set(clauses.flatMap((one) => one.scenarios.map(({ reference }) => reference)))
+      .size,
     sheets: totalsOf(clauses),
     clauses: clauses.map(({ tests, scenarios, ...clause }) => ({
       ...clause,
@@ -137,7 +141,7 @@ function fold(text: string, indent: number): string[] {
   return [...lines, rest];
 }
 
-function describeTotals({ sheets, unitTests }: ClauseListing): string {
+function describeTotals({ scenarios, sheets, unitTests }: ClauseListing): string {
   const columns = ["clauses", "implemented", "by suites", "unit tests only", "out of scope"];
   const cells = (of: Omit<SheetTotals, "sheet" | "title">): string =>
     [of.total, of.implemented, of.bySuites, unitTests ? of.byUnitTestsOnly : "?", of.outOfScope]
@@ -156,6 +160,8 @@ function describeTotals({ sheets, unitTests }: ClauseListing): string {
     `sheet${columns.map((name) => `  ${name}`).join("")}`,
     ...sheets.map((one) => `${one.sheet.padEnd(5)}${cells(one)}  ${one.title}`),
     `all  ${cells(all)}`,
+    "",
+    `Scenarios that name them: ${scenarios}.`,
   ];
   if (!unitTests) {
     lines.push("", "This installation has no unit tests: only the suites' tests are listed.");

@@ -64,7 +64,9 @@ class Sims implements TaInstance {
     const types = paramTypes(TEE_PARAM.VALUE_INPUT, TEE_PARAM.MEMREF_OUTPUT);
     const [slot, out] = params;
     if (typesOf(params) !== types || slot.a >= SLOTS) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
-    const stored = this.#slots[slot.a] ?? new Uint8Array(0);
+    const stored = this.#slots[slot.a];
+    // It copies from where nothing was ever allocated.
+    if (stored === undefined) throw new RangeError("data abort: a slot that was never written");
     if (stored.length > out.capacity) return TEEC.TEEC_ERROR_OVERFLOW;
     out.write(stored);
     return TEEC.TEEC_SUCCESS;
