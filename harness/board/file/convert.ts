@@ -37,6 +37,12 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
   const boot = platform === "emulated" ? undefined : convertBoot(raw, blame);
   const xtest = platform === "emulated" ? undefined : convertXtest(raw, ssh, blame);
   const power = convertPower(raw, platform, blame);
+  if (raw.bridge?.guest !== undefined && raw.bridge.ram_base === undefined) {
+    blame(
+      ["bridge", "guest"],
+      "a hypervisor's guest is reached through the machine's RAM, which needs `bridge.ram_base` and QEMU",
+    );
+  }
   const { conduits = [] } = raw;
   if (power.driver === "none" && raw.on_exit === "off" && platform === "hardware") {
     blame(

@@ -138,6 +138,31 @@ describe("merging", () => {
       key: { file: path.join(dir, "boards/k") },
     });
   });
+
+  test("a hypervisor needs a place for its guest's kernel, and its guest the machine's RAM", async () => {
+    const type = "platform: qemu\nsoc: s\nconsoles: { c: { serial: 0 } }\n";
+    const qemu = "machine: virt, cpu: max, memory: 1GiB";
+    const images = "images: { bios: fw, kernel: Image, hypervisor: xen, hypervisor_append: a/b }\n";
+    file("types/t.yaml", type);
+    file("no-place.yaml", `type: t\nqemu: { ${qemu} }\n${images}`);
+    await expect(load("no-place")).rejects.toThrow("a hypervisor needs a place");
+    file(
+      "whole.yaml",
+      `type: t\nqemu: { ${qemu}, guest_loader: { address: 0x50000000 } }\n${images}`,
+    );
+    const { images: files, qemu: machine } = await load("whole");
+    expect(files).toMatchObject({
+      hypervisor: path.join(dir, "boards/xen"),
+      hypervisorAppend: "a/b",
+    });
+    expect(machine?.guestLoader).toEqual({ address: 0x5000_0000 });
+    const free = "free_ram: { base: 0x90000000, size: 64MiB }";
+    file(
+      "guest.yaml",
+      `type: t\nqemu: { ${qemu} }\nimages: { bios: fw }\nbridge: { guest: xen, ${free} }\n`,
+    );
+    await expect(load("guest")).rejects.toThrow("needs `bridge.ram_base`");
+  });
 });
 
 describe("finding", () => {

@@ -45,3 +45,23 @@ test("what a board file brings itself is hashed, and the image's packages are no
     rmSync(dir, { recursive: true, force: true });
   }
 });
+
+test("a hypervisor's command line is no file, and one of the board's own takes the place of the image's", async () => {
+  const dir = mkdtempSync(path.join(tmpdir(), "lockstep-facts-"));
+  try {
+    const withXen = {
+      ...PREPARED,
+      files: { ...PREPARED.files, hypervisor: "/i/xen" },
+      sha256: { ...PREPARED.sha256, xen: "ee" },
+    };
+    const words = await qemuVirt({ hypervisorAppend: "console=dtuart" });
+    expect((await boardFacts(words, undefined, withXen)).images).toEqual(withXen.sha256);
+    const hypervisor = path.join(dir, "xen");
+    writeFileSync(hypervisor, "own");
+    const facts = await boardFacts(await qemuVirt({ hypervisor }), undefined, withXen);
+    const own = createHash("sha256").update("own").digest("hex");
+    expect(facts.images).toEqual({ ...PREPARED.sha256, hypervisor: own });
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});

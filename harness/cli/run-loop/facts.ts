@@ -89,7 +89,7 @@ export function wholeImage(
   config: BoardConfig,
   prepared: PreparedImage | undefined,
 ): PreparedImage | undefined {
-  const { append: _append, dtb: _dtb, ...own } = config.images;
+  const { append: _append, hypervisorAppend: _words, dtb: _dtb, ...own } = config.images;
   return Object.keys(own).length === 0 ? prepared : undefined;
 }
 
@@ -111,6 +111,8 @@ function hashesOfPrepared(
   const replaced = new Set<string>();
   if (images.bios !== undefined || images.flash !== undefined) replaced.add(prepared.files.bios);
   if (images.kernel !== undefined) replaced.add(prepared.files.kernel);
+  const { hypervisor } = prepared.files;
+  if (images.hypervisor !== undefined && hypervisor !== undefined) replaced.add(hypervisor);
   if (images.initrd !== undefined) replaced.add(prepared.files.initrd);
   const names = new Set([...replaced].map((file) => path.basename(file)));
   return Object.fromEntries(Object.entries(prepared.sha256).filter(([name]) => !names.has(name)));
@@ -130,7 +132,7 @@ function machineOf(config: BoardConfig): Record<string, string> {
 }
 
 async function hashOwnImages(config: BoardConfig): Promise<Record<string, string>> {
-  const { append: _append, ...files } = config.images;
+  const { append: _append, hypervisorAppend: _words, ...files } = config.images;
   const hashes: Record<string, string> = {};
   for (const [kind, file] of Object.entries(files)) {
     if (file !== undefined) hashes[kind] = await sha256(file, config.file);
