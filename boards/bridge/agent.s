@@ -61,7 +61,7 @@
         .equ    S_PERIOD, 16            // microseconds; 0: no interrupt
         .equ    S_IN, 64                // x0 to x7 of the last SMC
         .equ    S_OUT, 128
-        .equ    S_TIMER, 192            // what timer.inc keeps
+        .equ    S_TIMER, 192            // what timer.s keeps
         .equ    COMPLAINT, 0x1600       // a frame
         .equ    REQUEST, 0x1800
         .equ    ANSWER, 0x2c00
@@ -335,7 +335,8 @@ op_smc: mov     x0, #0
         add     x0, x19, #S_TIMER
         bl      timer_open
         cbz     x0, no_timer
-3:      ldr     x0, [x19, #S_PERIOD]
+3:      add     x0, x19, #S_TIMER
+        ldr     x1, [x19, #S_PERIOD]
         bl      timer_arm
 4:      bl      serve
         // What was written is seen before the call is made, by whoever looks at it then.
@@ -352,8 +353,10 @@ op_smc: mov     x0, #0
         stp     x4, x5, [x8, #32]
         stp     x6, x7, [x8, #48]
         dsb     sy
-        ldr     x0, [x19, #S_PERIOD]
-        cbz     x0, 5f
+        ldr     x2, [x19, #S_PERIOD]
+        cbz     x2, 5f
+        mov     x1, x0
+        add     x0, x19, #S_TIMER
         bl      timer_disarm
 5:      bl      serve
         str     x29, [x20, #C_NUMBER]
@@ -646,7 +649,7 @@ make_table:
         b.lo    1b
         ret
 
-        .include "pl011.inc"
-        .include "imx-uart.inc"
-        .include "imx-wdog.inc"
-        .include "timer.inc"
+        .include "pl011.s"
+        .include "imx-uart.s"
+        .include "imx-wdog.s"
+        .include "timer.s"

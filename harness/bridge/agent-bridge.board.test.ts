@@ -117,3 +117,61 @@ withImage(
   },
   TIMEOUT,
 );
+
+const message = (params: number): Buffer => Buffer.alloc(32 + 32 * params);
+
+/** OPEN_SESSION of the pseudo-TA for tests, d96a5b40-c3e5-21e3-8794-1002a5d5c61b. */
+function openSession(): Buffer {
+  const open = message(2);
+  open.writeUInt32LE(2, 28);
+  for (const at of [32, 64]) open.writeBigUInt64LE(0x101n, at);
+  Buffer.from("d96a5b40c3e521e387941002a5d5c61b", "hex").copy(open, 40);
+  return open;
+}
+
+/** Its command that counts to `rounds` with a lock held. */
+function countTo(rounds: number, session: number): Buffer {
+  const invoke = message(2);
+  invoke.writeUInt32LE(1, 0);
+  invoke.writeUInt32LE(7, 4);
+  invoke.writeUInt32LE(session, 8);
+  invoke.writeUInt32LE(2, 28);
+  invoke.writeBigUInt64LE(1n, 32);
+  invoke.writeBigUInt64LE(BigInt(rounds), 48);
+  invoke.writeBigUInt64LE(2n, 64);
+  return invoke;
+}
+
+/** Sends a message and resumes it after every interrupt. */
+async function send(
+  agent: AgentBridge,
+  bytes: Buffer,
+): Promise<{ readonly interrupts: number; readonly answer: Buffer }> {
+  await agent.write(DATA, bytes, soon());
+  let x = await smc(agent, 0x3200_0004, 0, DATA);
+  let interrupts = 0;
+  while (x[0] === 0xffff_0004) {
+    expect(x.slice(1, 3)).toEqual([0, 0]);
+    interrupts += 1;
+    x = await smc(agent, 0x3200_0003, 0, 0, x[3] ?? 0);
+  }
+  expect(x[0]).toBe(0);
+  const answer = Buffer.from(await agent.read(DATA, bytes.length, soon()));
+  expect(answer.readUInt32LE(20)).toBe(0);
+  return { interrupts, answer };
+}
+
+withImage(
+  `SMC-5.FOREIGN_INTR: an interrupt makes a real OP-TEE hand its call back, which completes when it is resumed${why}`,
+  async () => {
+    const { agent } = await start();
+    const session = (await send(agent, openSession())).answer.readUInt32LE(8);
+    expect((await send(agent, countTo(1000, session))).interrupts).toBe(0);
+    agent.interruptEveryUs = 500;
+    const { interrupts, answer } = await send(agent, countTo(1000, session));
+    expect(interrupts).toBeGreaterThan(0);
+    // How many held the lock.
+    expect(answer.readUInt32LE(80)).toBe(1);
+  },
+  TIMEOUT,
+);

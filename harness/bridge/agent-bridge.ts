@@ -19,9 +19,11 @@ import { ByteReader, TooShort, type Values } from "./agent-layout.ts";
 import { AgentLink, FrameLost } from "./agent-link.ts";
 import { AGENT_PAGES, type AgentDevices, agentImage } from "./agent-page.ts";
 import type { ConsoleBridge } from "./console-bridge.ts";
+import { InterruptPace } from "./interrupt-pace.ts";
 import type { LoaderConsole } from "./loader-console.ts";
 import type { LoaderPrompt } from "./loader-prompt.ts";
 import type { FreeRam, RamWindow } from "./ram-window.ts";
+import { noTimer } from "./shared-ram.ts";
 import type { MemoryWrite, WireMachine } from "./wire-machine.ts";
 
 export interface AgentBridgeOptions {
@@ -40,7 +42,7 @@ export interface AgentBridgeOptions {
   readonly smcMs?: number;
   /** Milliseconds without a right answer after which the agent counts as lost; default 5000. */
   readonly silenceMs?: number;
-  /** Milliseconds of silence that end a frame; default 50. */
+  /** Milliseconds of silence that end a frame; default 200. */
   readonly gapMs?: number;
   /** What the board says on this line that is no answer. */
   readonly onText?: (bytes: Uint8Array) => void;
@@ -50,7 +52,7 @@ export type AgentInfo = Values<typeof AGENT_INFO>;
 
 const SMC_MS = 30_000;
 const SILENCE_MS = 5000;
-const GAP_MS = 50;
+const GAP_MS = 200;
 const VERSION = 1;
 const SEQUENCES = 0x1_0000;
 const NUMBERS = 0x100;
@@ -75,12 +77,16 @@ export class AgentBridge implements WireMachine {
   readonly info: AgentInfo;
   /** What it works in. */
   readonly window: FreeRam;
-  /** Microseconds after which an interrupt is pending in every SMC; undefined: never. Needs `devices.gic`. */
+  /**
+   * Microseconds after which an interrupt is pending in every SMC, more while a call is handed back
+   * again and again; undefined: never. Needs `devices.gic`.
+   */
   interruptEveryUs: number | undefined;
   readonly #link: AgentLink;
   readonly #prompt: LoaderPrompt;
   readonly #smcMs: number;
   readonly #silenceMs: number;
+  readonly #pace = new InterruptPace();
   #number: number;
   #avoided: number | undefined;
   /** Longest payload that the line is trusted with. */
@@ -173,12 +179,14 @@ export class AgentBridge implements WireMachine {
     const operations = writes.map(writeOf);
     if (registers !== undefined) {
       const x = Array.from({ length: 8 }, (_, index) => registers.get64(index));
-      const interruptUs = this.interruptEveryUs;
-      operations.push({ kind: "smc", x, ...(interruptUs === undefined ? {} : { interruptUs }) });
+      const everyUs = this.interruptEveryUs;
+      const interruptUs = everyUs === undefined ? {} : { interruptUs: this.#pace.next(everyUs) };
+      operations.push({ kind: "smc", x, ...interruptUs });
     }
     const result = (await this.exec(operations, deadline)).at(-1);
     if (registers === undefined) return;
     if (result?.kind !== "smc") throw misplaced();
+    this.#pace.returned(result.x[0] ?? 0n);
     for (const [index, word] of result.x.entries()) registers.set64(index, word);
   }
 
@@ -365,12 +373,7 @@ function writeOf({ at, bytes, length = bytes.length }: MemoryWrite): AgentOperat
 function mustBeOk(status: number): void {
   if (status === AGENT_STATUS.ok) return;
   if (status === AGENT_STATUS.outside) throw new RangeError("the agent refuses this address");
-  if (status === AGENT_STATUS.noTimer) {
-    throw new InfrastructureError("the board has no timer interrupt as bridge.gic says", {
-      expected: "a GICv3 with affinity routing, and this core's redistributor",
-      next: "Check bridge.gic of the board file.",
-    });
-  }
+  if (status === AGENT_STATUS.noTimer) throw noTimer();
   throw new InternalError(`the agent refuses our request with status ${status}`);
 }
 

@@ -25,8 +25,8 @@ export class FrameLost extends InfrastructureError {}
 
 const BAUD = 115_200;
 const BITS = 10;
-/** Milliseconds of silence, at first and at most, before a request is sent again. */
-const SILENCE_MS = 250;
+/** Milliseconds of silence, at first (beside the gap) and at most, before a request is sent again. */
+const SILENCE_MS = 200;
 const MAX_SILENCE_MS = 2000;
 const SEQUENCES = 0x1_0000;
 const QUOTED = 300;
@@ -105,7 +105,8 @@ export class AgentLink {
     this.#answer = undefined;
     this.#heard = Buffer.alloc(0);
     let since = performance.now();
-    let silenceMs = SILENCE_MS;
+    const least = this.#gapMs + SILENCE_MS;
+    let silenceMs = least;
     for (let failures = 0; failures < options.tries;) {
       this.#mustLive();
       this.#complained = false;
@@ -118,7 +119,7 @@ export class AgentLink {
       if (this.#complained) {
         failures += 1;
         since = performance.now();
-        silenceMs = SILENCE_MS;
+        silenceMs = least;
         continue;
       }
       this.#scanner.flush();

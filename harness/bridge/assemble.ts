@@ -49,11 +49,11 @@ export async function assemble(
   }
 }
 
-/** Of a program's source and of everything that a program may include. */
+/** Of a program and of all sources beside it: whatever it may include. */
 async function hashOf(folder: string, program: BridgeProgram): Promise<string> {
-  const included = (await readdir(folder)).filter((name) => name.endsWith(".inc")).toSorted();
-  const hash = createHash("sha256");
-  for (const name of [`${program}.s`, ...included]) {
+  const sources = (await readdir(folder)).filter((name) => name.endsWith(".s")).toSorted();
+  const hash = createHash("sha256").update(program);
+  for (const name of sources) {
     const text = await readFile(path.join(folder, name));
     hash.update(`${name} ${text.length}\n`).update(text);
   }

@@ -7,8 +7,11 @@ export const MAILBOX = {
   codeSize: 0x800,
   /** Number, operation, x0..x7: little-endian 64-bit words. */
   request: 0x800,
-  /** Number, 0 or ESR_EL1 of an exception (dom0.s), x0..x7. */
+  /** Number, 0 or ESR_EL1 of an exception (dom0.s) or `noTimer` (mailbox.s), x0..x7. */
   answer: 0x880,
+  /** mailbox.s: GICv3 distributor and redistributors, 0 where there is none. */
+  gic: 0x900,
+  noTimer: 1n,
   wordsSize: 64,
   smc: 1n,
   leave: 2n,
@@ -16,6 +19,9 @@ export const MAILBOX = {
   load: 3n,
   /** dom0.s: the hypercall of Xen whose number is x7. */
   hypercall: 4n,
-  /** dom0.s: ticks after which the timer fires stand above the operation; a shift in bits. */
-  ticksShift: 32n,
+  /**
+   * Above the operation, by how many bits: ticks after which the timer fires (dom0.s), or microseconds
+   * after which an interrupt is pending (mailbox.s).
+   */
+  highShift: 32n,
 } as const;

@@ -24,6 +24,8 @@ export async function startResident(
     readonly window: RamWindow;
     readonly program: Uint8Array;
     readonly smcMs?: number;
+    /** For interrupts in the middle of an SMC. */
+    readonly gic?: { readonly distributor: number; readonly redistributor: number };
   },
   deadline: Deadline,
 ): Promise<Resident> {
@@ -33,12 +35,16 @@ export async function startResident(
     file: ram.file,
     base: ram.base,
     page,
+    hasTimer: ram.gic !== undefined,
     ...(ram.smcMs === undefined ? {} : { smcMs: ram.smcMs }),
   };
   const machine = new SharedRamMachine(resident);
   try {
     const image = new Uint8Array(MAILBOX.size);
     image.set(ram.program);
+    const gic = new DataView(image.buffer, MAILBOX.gic);
+    gic.setBigUint64(0, BigInt(ram.gic?.distributor ?? 0), true);
+    gic.setBigUint64(8, BigInt(ram.gic?.redistributor ?? 0), true);
     machine.write(page, image);
     await mustBeTheSame(prompt, machine, page, deadline);
     await prompt.leave(`go ${page.toString(16)}`, STARTED, deadline);

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { TargetCrashError } from "../base/index.ts";
+import { InfrastructureError, TargetCrashError } from "../base/index.ts";
 import type { Pa, Registers } from "../machine/index.ts";
+import { InterruptPace } from "./interrupt-pace.ts";
 import { MAILBOX } from "./mailbox-page.ts";
 
 export interface SharedRamOptions {
@@ -12,6 +13,8 @@ export interface SharedRamOptions {
   readonly page: Pa;
   /** Milliseconds after which an SMC that did not return counts as lost; default 30,000. */
   readonly smcMs?: number;
+  /** Whether the program was told of the board's GIC. */
+  readonly hasTimer?: boolean;
 }
 
 const SMC_MS = 30_000;
@@ -24,6 +27,12 @@ const NAP_MS = 0.2;
  * synchronous, so the thread that uses them must not be the one that drains the board's consoles.
  */
 export class SharedRamMachine {
+  /**
+   * Microseconds after which an interrupt is pending in every SMC, more while a call is handed back
+   * again and again; undefined: never. Needs boards/bridge/mailbox.s,
+   * started with the board's GIC.
+   */
+  interruptEveryUs: number | undefined;
   readonly #fd: number;
   readonly #base: number;
   readonly #page: number;
@@ -32,6 +41,7 @@ export class SharedRamMachine {
   readonly #number = Buffer.alloc(8);
   readonly #answer = Buffer.alloc(8 + 8 + MAILBOX.wordsSize);
   readonly #nap = new Int32Array(new SharedArrayBuffer(4));
+  readonly #pace = new InterruptPace();
   /** The number of the last request that the program answered. */
   #last: bigint;
 
@@ -65,11 +75,15 @@ export class SharedRamMachine {
 
   /**
    * One SMC: x0..x7 in and out in place. Throws TargetCrashError when it does not return, or where the
-   * program met an exception instead. With `ticks` (32 bits) boards/bridge/dom0.s has its guest's timer
-   * fire that many ticks after it begins.
+   * program met an exception instead, InfrastructureError where an interrupt is wanted and cannot be
+   * had. With `ticks` (32 bits) boards/bridge/dom0.s has its guest's timer fire that many ticks after
+   * it begins.
    */
   smc(registers: Registers, ticks = 0): void {
-    this.#call(MAILBOX.smc | (BigInt(ticks) << MAILBOX.ticksShift), registers);
+    const high =
+      this.interruptEveryUs === undefined ? ticks : this.#pace.next(this.interruptEveryUs);
+    this.#call(MAILBOX.smc | (BigInt(high) << MAILBOX.highShift), registers);
+    this.#pace.returned(registers.get64(0));
   }
 
   /** One hypercall of Xen, where boards/bridge/dom0.s runs: its number is x7. Throws as `smc` does. */
@@ -87,6 +101,7 @@ export class SharedRamMachine {
     const answer = this.#answer;
     this.read(this.#page + MAILBOX.answer, answer);
     const exception = answer.readBigUInt64LE(8);
+    if (exception === MAILBOX.noTimer) throw noTimer();
     if (exception !== 0n) {
       throw new TargetCrashError("the call ended in an exception of its guest", {
         seen: `ESR_EL1 0x${exception.toString(16)} at 0x${answer.readBigUInt64LE(16).toString(16)}`,
@@ -137,3 +152,10 @@ export class SharedRamMachine {
     }
   }
 }
+
+/** There is no timer interrupt where the board file says that there is one. */
+export const noTimer = (): InfrastructureError =>
+  new InfrastructureError("the board has no timer interrupt as bridge.gic says", {
+    expected: "a GICv3 with affinity routing, and this core's redistributor",
+    next: "Check bridge.gic of the board file.",
+  });

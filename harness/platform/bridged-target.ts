@@ -6,6 +6,7 @@ import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worke
 import { bringUp, type ReadyMachine, transportOf } from "./bring-up.ts";
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
+import { interruptPeriodOf } from "./interrupt-period.ts";
 import { loadScenario } from "./reference.ts";
 import { endOf, type RunEnd, SharedRun } from "./recording/index.ts";
 import {
@@ -85,11 +86,12 @@ export class BridgedTarget implements Target {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
-    if (record === undefined) return await this.#execute(reference, args, combination);
+    const everyUs = interruptPeriodOf(scenario);
+    if (record === undefined) return await this.#execute(reference, args, combination, everyUs);
     const trace = (this.#trace ??= new SharedRun());
     let end: RunEnd | undefined;
     try {
-      const value = await this.#execute(reference, args, combination, trace);
+      const value = await this.#execute(reference, args, combination, everyUs, trace);
       end = { how: "done", value };
       return value;
     } catch (error) {
@@ -104,10 +106,12 @@ export class BridgedTarget implements Target {
     reference: string,
     args: Data,
     combination: Combination,
+    interruptEveryUs: number | undefined,
     trace?: SharedRun,
   ): Promise<Data> {
     trace?.clear();
     const worker = await this.#fresh();
+    this.#ready?.interruptEvery(interruptEveryUs);
     const outcome = await this.#order(worker, reference, args, combination, trace);
     this.#used = !outcome.clean || this.#restores || this.board.bridge?.reset === "each";
     if (outcome.how === "done") return outcome.data;

@@ -20,6 +20,7 @@ import { taImages } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import { GuestPlatform } from "./guest-platform.ts";
 import { pageOf, removeFromPhysmap, withInterrupts } from "./xen-guest.ts";
+import { interruptPeriodOf } from "./interrupt-period.ts";
 import { openRecording, type Recorder, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
 import { type Data, Skipped } from "./target.ts";
@@ -112,6 +113,9 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
   const recording = record === undefined ? undefined : openRecording(record);
   try {
     const scenario = await loadScenario(reference, root);
+    if (local !== undefined && machine.kind !== "wire" && machine.resident.hasTimer === true) {
+      local.interruptEveryUs = interruptPeriodOf(scenario);
+    }
     const reached =
       local !== undefined && guestOf !== undefined
         ? withInterrupts(local, scenario.interrupts ?? 0, seed)

@@ -23,6 +23,8 @@ export interface ReadyMachine {
   /** For the worker, with `transfer` in its transfer list. */
   readonly setup: Pick<BridgedSetup, "machine" | "ram" | "guestOf" | "strangers">;
   readonly transfer: readonly MessagePort[];
+  /** An interrupt is pending in every SMC from now on, after so many microseconds; undefined: never. */
+  interruptEvery(us: number | undefined): void;
   /** The machine went back to the state in which it was handed over. */
   resumed(): void;
   /** The boot loader's prompt stands there again, where something else stood there. */
@@ -64,6 +66,8 @@ export async function bringUp(
 const local = (setup: ReadyMachine["setup"]): ReadyMachine => ({
   setup,
   transfer: [],
+  // The worker has the machine to itself.
+  interruptEvery: () => {},
   resumed: () => {},
   leave: async () => {},
 });
@@ -83,7 +87,8 @@ async function throughRam(
   try {
     const window = new RamWindow(bridge.freeRam, file);
     const program = await assemble("mailbox", env);
-    const place = { file: ramFile, base: bridge.ramBase, window, program, smcMs };
+    const { gic, ramBase: base } = bridge;
+    const place = { file: ramFile, base, window, program, smcMs, ...(gic && { gic }) };
     const resident = await startResident(prompt, place, deadline);
     return local({ machine: { kind: "shared-ram", resident }, ram: wholeMib(window.rest) });
   } finally {
@@ -163,6 +168,9 @@ function served(
   return {
     setup: { machine: { kind: "wire", link: server.link }, ram },
     transfer: [server.link.port],
+    interruptEvery: (us) => {
+      if (agent !== undefined && board.config.bridge?.gic) agent.interruptEveryUs = us;
+    },
     resumed: () => {
       prompt.forget();
     },
