@@ -162,13 +162,17 @@ export const enumerating = storage(["MSG-3.1.READ", "MSG-4.ITEM_NOT_FOUND"], fun
   const list = function* (): Task<string> {
     const { enumerator } = yield* client.allocateEnumerator();
     const started = yield* client.value(STORAGE.START_ENUM, enumerator, PLACE);
+    if (started.result !== 0) {
+      // To ask for the next object now would be the end of OP-TEE.
+      yield* client.value(STORAGE.FREE_ENUM, enumerator);
+      return codeOf(started.result);
+    }
     const names: string[] = [];
     for (;;) {
       const next = yield* client.nextEnum(enumerator, true);
       if (next.result !== 0 || names.length > 9) {
         yield* client.value(STORAGE.FREE_ENUM, enumerator);
-        const text = `${names.toSorted().join(" ")}: ${codeOf(next.result)}`;
-        return started.result === 0 ? text : `${codeOf(started.result)}, ${text}`;
+        return `${names.toSorted().join(" ")}: ${codeOf(next.result)}`;
       }
       names.push(new TextDecoder().decode(next.id));
     }

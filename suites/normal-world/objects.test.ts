@@ -84,7 +84,7 @@ test(
 );
 
 test("an enumeration has every object once", "enumerating", async (run) => {
-  const none = `${NOT_FOUND}, : ${NOT_FOUND}`;
+  const none = NOT_FOUND;
   expect(await run()).toEqual({
     none,
     all: `a bb ccc: ${NOT_FOUND}`,

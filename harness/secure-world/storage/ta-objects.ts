@@ -1,3 +1,4 @@
+import { TargetCrashError } from "../../base/index.ts";
 import { TEEC } from "../../optee-abi/index.ts";
 import type { Partition } from "../partition.ts";
 import type { SecureTask, Thread } from "../thread.ts";
@@ -305,17 +306,25 @@ export class TaObjects {
     const enumerator = this.#enumerators.get(handle) ?? fail(TEEC_ERROR_BAD_PARAMETERS);
     yield* this.resetEnumerator(thread, handle);
     const backEnd = this.#storage.backEnd(storageId) ?? fail(TEEC_ERROR_ITEM_NOT_FOUND);
-    enumerator.directory = yield* backEnd.openDirectory(thread, this.#uuid);
+    // It stays where there is nothing to enumerate: see `nextObject`.
     enumerator.backEnd = backEnd;
+    enumerator.directory = yield* backEnd.openDirectory(thread, this.#uuid);
   }
 
+  /** Throws TargetCrashError after a start that failed, where OP-TEE reads from no directory. */
   *nextObject(
     thread: Thread,
     handle: number,
   ): SecureTask<{ readonly id: Uint8Array; readonly info: ObjectInfo }> {
     const enumerator = this.#enumerators.get(handle) ?? fail(TEEC_ERROR_BAD_PARAMETERS);
     const { directory, backEnd } = enumerator;
-    if (directory === undefined || backEnd === undefined) return fail(TEEC_ERROR_ITEM_NOT_FOUND);
+    if (backEnd === undefined) return fail(TEEC_ERROR_ITEM_NOT_FOUND);
+    if (directory === undefined) {
+      throw new TargetCrashError("OP-TEE panicked: the next object of an enumeration of nothing", {
+        expected: "TEE_GetNextPersistentObject after a start that succeeded",
+        seen: "the enumeration could not be started",
+      });
+    }
     const id = yield* directory.next(thread);
     const table = this.#storage.objects;
     const persistent = table.get(this.#uuid, id, 0, "enumerate", backEnd);
