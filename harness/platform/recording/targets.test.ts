@@ -158,4 +158,4 @@ test("whatever a guest and a secure world do, it is recorded, and read back as i
     { numRuns: budget(100, 5000) },
   );
   await writer.abandon();
-});
+}, 600_000);
