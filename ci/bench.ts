@@ -7,6 +7,7 @@ import { benchPageList } from "../harness/mediator/index.ts";
 import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
 import { benchRpmb } from "../harness/rpmb/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
+import { benchBridge, benchScenarios } from "./bench-bridge.ts";
 import { benchEmulatedInvoke, benchInvokeAgainstReal } from "./bench-invoke.ts";
 import { benchFullXtest } from "./bench-xtest.ts";
 
@@ -19,7 +20,9 @@ interface Figure {
 
 type Entry =
   | (Figure & { readonly bar: string; readonly holds: boolean })
-  | { readonly skipped: string; readonly emulated?: unknown };
+  | { readonly skipped: string; readonly emulated?: unknown }
+  /** Without a peer to be held against. */
+  | { readonly figures: Readonly<Record<string, number>> };
 
 function atMost(limit: number, figure: Figure): Entry {
   return { ...figure, bar: `<= ${limit}`, holds: figure.ratio <= limit };
@@ -33,8 +36,7 @@ async function main(): Promise<number> {
   const results: Record<string, Entry> = {};
   const measure = (name: string, entry: Entry): void => {
     results[name] = entry;
-    const text = "skipped" in entry ? `skipped: ${entry.skipped}` : entry.ratio.toFixed(3);
-    process.stderr.write(`${name}: ${text}\n`);
+    process.stderr.write(`${name}: ${shown(entry)}\n`);
   };
   measure("startup", atMost(2.5, benchStartup()));
   measure("xtestParser", atLeast(0.4, await benchParser()));
@@ -53,6 +55,7 @@ async function main(): Promise<number> {
   measure("fuzzMillionSmcsPerMinute", atLeast(1, await benchFuzz()));
   const boards = (process.env["LOCKSTEP_BOARDS"] ?? "").split(/[\s,]+/);
   await measureInvoke(boards, measure);
+  await measureBridge(boards, measure);
   measure(
     "fullXtest",
     boards.includes("qemu-virt")
@@ -60,7 +63,14 @@ async function main(): Promise<number> {
       : { skipped: "two whole runs of xtest; LOCKSTEP_BOARDS does not name qemu-virt" },
   );
   process.stdout.write(`${JSON.stringify(results, undefined, 2)}\n`);
-  return Object.values(results).every((one) => "skipped" in one || one.holds) ? 0 : 1;
+  return Object.values(results).every((one) => !("holds" in one) || one.holds) ? 0 : 1;
+}
+
+function shown(entry: Entry): string {
+  if ("skipped" in entry) return `skipped: ${entry.skipped}`;
+  if ("ratio" in entry) return entry.ratio.toFixed(3);
+  const figures = Object.entries(entry.figures);
+  return figures.map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
 }
 
 /** Mediated invocations, against the same on real OP-TEE where its board may be used. */
@@ -79,6 +89,29 @@ async function measureInvoke(
   const skipped = "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt";
   measure(names.registered, { skipped, emulated: alone.registered });
   measure(names.temporary, { skipped, emulated: alone.temporary });
+}
+
+/** SMCs, memory and scenarios of boards that stand at their boot loader, where they may be used. */
+async function measureBridge(
+  boards: readonly string[],
+  measure: (name: string, entry: Entry) => void,
+): Promise<void> {
+  const names = { sharedRam: "smcSharedRam", console: "smcConsole", memory: "bridgedMemory" };
+  if (boards.includes("qemu-virt")) {
+    const { sharedRam, console: overConsole, memory } = await benchBridge();
+    measure(names.sharedRam, atLeast(0.7, sharedRam));
+    measure(names.console, atLeast(0.8, overConsole));
+    measure(names.memory, { figures: memory });
+  } else {
+    const skipped = "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt";
+    for (const name of Object.values(names)) measure(name, { skipped });
+  }
+  measure(
+    "bridgedScenarios",
+    boards.includes("qemu-virt-hyp")
+      ? { figures: { ...(await benchScenarios()) } }
+      : { skipped: "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt-hyp" },
+  );
 }
 
 /**
