@@ -1,6 +1,8 @@
+import { Stats } from "node:fs";
+import { stat } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { messageOf, UsageError } from "../base/index.ts";
+import { errorCode, messageOf, UsageError } from "../base/index.ts";
 import type { Conduit, PhysicalMemory, PlatformPort, Window } from "../machine/index.ts";
 import type { Outcome, RuleSetName, Vm, VmSpec } from "../mediator/index.ts";
 import { CONDUITS, RULES } from "./combination.ts";
@@ -67,6 +69,7 @@ export interface OwnTarget {
  */
 export async function loadOwnTarget(file: string, cwd: string): Promise<OwnTarget> {
   const at = path.resolve(cwd, file);
+  await mustBeFile(file, at);
   let loaded: { readonly default?: unknown };
   try {
     loaded = (await import(pathToFileURL(at).href)) as { readonly default?: unknown };
@@ -85,6 +88,20 @@ export async function loadOwnTarget(file: string, cwd: string): Promise<OwnTarge
     next: "docs/extending.md shows complete ones.",
   });
 }
+
+/** Node's own words about a file that is not there name a file of ours as the one at fault. */
+async function mustBeFile(file: string, at: string): Promise<void> {
+  const found = await stat(at).catch((error: unknown) => error);
+  if (found instanceof Stats && found.isFile()) return;
+  throw new UsageError(`--target ${file} cannot be loaded`, {
+    where: at,
+    seen: found instanceof Stats ? "a folder" : missing(found),
+    next: "Name an ES module; docs/extending.md shows complete ones.",
+  });
+}
+
+const missing = (error: unknown): string =>
+  errorCode(error) === "EACCES" ? "it may not be read by you" : "no such file";
 
 function problemWith(value: unknown): string | undefined {
   if (typeof value !== "object" || value === null) return "it has no object as default export";

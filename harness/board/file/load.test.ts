@@ -2,7 +2,13 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { BoardFileError, describeError, packageRoot, UsageError } from "../../base/index.ts";
+import {
+  messageOf,
+  BoardFileError,
+  describeError,
+  packageRoot,
+  UsageError,
+} from "../../base/index.ts";
 import { type BoardConfig, checkBoardFile, listBoards, loadBoard, missingFiles } from "../index.ts";
 
 let dir = "";
@@ -333,6 +339,12 @@ describe("what is refused, with line and column", () => {
       /not a regular expression/,
     ],
     [
+      "RAM that is too little for the conduits",
+      "type: qemu-virt\nimage: x\nconduits: [vm]\nbridge: { free_ram: { base: 0x48000000, size: 32MiB } }\n",
+      ":4:47",
+      /32 MiB are too little for scenarios on vm: they take 64 MiB/,
+    ],
+    [
       "two primary consoles",
       "type: qemu-virt\nimage: x\nconsoles: { secure: { primary: true } }\n",
       ":3:11",
@@ -476,6 +488,47 @@ describe("images of one's own", () => {
     ]);
     writeFileSync(path.join(bin, "Image"), "x");
     expect(await missingFiles(made, search())).toEqual([]);
+  });
+
+  test("the walk-through for a board on a serial cable is a whole board file", async () => {
+    const text = readFileSync(path.join(packageRoot, "docs", "bridge.md"), "utf8");
+    const examples = [...text.matchAll(/```yaml\n# boards\/([^\s:]+): [^\n]*\n([\s\S]*?)```/g)];
+    for (const [, name = "", yaml = ""] of examples) file(name, yaml);
+    expect(await load("my-evk")).toMatchObject({
+      platform: "hardware",
+      onExit: "leave",
+      power: { driver: "none" },
+      conduits: ["direct", "hwdom"],
+      bridge: { freeRam: { base: 0x6000_0000, size: 64 * 1024 * 1024 }, lineLimit: 512 },
+    });
+  });
+
+  test("a bridge needs RAM, shared RAM a QEMU board, and a folder of TAs must be there", async () => {
+    const hardware = [
+      "platform: hardware",
+      "soc: X",
+      "consoles: { a: { device: /dev/x } }",
+      "power: { driver: none }",
+    ].join("\n");
+    file("types/x.yaml", hardware);
+    const problemsOf = async (bridge: string): Promise<string> => {
+      file("x.yaml", `type: x\nbridge: ${bridge}\n`);
+      return await load("x").then(
+        () => "nothing",
+        (error: unknown) => messageOf(error),
+      );
+    };
+    const ram = "free_ram: { base: 0x60000000, size: 64MiB }";
+    expect(await problemsOf("{ line_limit: 512 }")).toMatch(/lacks the key `free_ram`/);
+    expect(await problemsOf(`{ ${ram}, transport: shared-ram }`)).toMatch(/is for QEMU boards/);
+    await problemsOf(`{ ${ram}, tas: ../none, reset: each }`);
+    expect(await load("x")).toMatchObject({
+      bridge: { tas: path.join(dir, "none"), reset: "each" },
+    });
+    const missing = await missingFiles(path.join(dir, "boards", "x.yaml"), { cwd: dir, env: {} });
+    expect(missing.map(({ message }) => message)).toEqual([
+      `${path.join(dir, "none")}: no such folder`,
+    ]);
   });
 
   test("the other examples of the documentation load too", async () => {

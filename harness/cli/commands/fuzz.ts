@@ -45,7 +45,7 @@ export const build: CommandBuilder = (context) => {
     .addOption(
       new Option("--rules <rules>", "the mediator's rule set (default: strict)").choices(RULES),
     )
-    .option("--time <time>", "start no program after so long, e.g. 60s or 5m", seconds)
+    .option("--time <time>", "start no program after so long, e.g. 60s or 5m", someTime)
     .option("--jobs <n>", "worker threads (default: one for each processor)", workers)
     .option("--out <dir>", "folder for programs that found something", "lockstep-fuzz")
     .option("--replay <file>", "run the program of a file and print its trace")
@@ -101,9 +101,9 @@ function workers(text: string): number {
   return value;
 }
 
-/** Milliseconds; a bare number is seconds. No time at all would run nothing and find nothing. */
-function seconds(text: string): number {
-  const ms = parseDuration(/^\d{1,9}(?:\.\d{1,3})?$/.test(text) ? `${text}s` : text);
+/** Milliseconds. No time at all would run nothing and find nothing. */
+function someTime(text: string): number {
+  const ms = parseDuration(text);
   if (ms === 0) throw new InvalidArgumentError("Write a time above 0, e.g. 60s or 5m.");
   return ms;
 }

@@ -79,3 +79,10 @@ test.each([
   expect(run.stderr).toContain(text);
   expect(run.code).toBe(2);
 });
+
+test("a target file that is not there is named, and nothing of ours is", async () => {
+  const run = await lockstep(["run", "--target", "absent.mjs"], { cwd: folder });
+  expect(run.code).toBe(2);
+  expect(run.stderr).toMatch(/absent\.mjs cannot be loaded\. seen: no such file\./);
+  expect(run.stderr).not.toMatch(/own-target|imported from/);
+});
