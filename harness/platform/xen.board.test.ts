@@ -78,7 +78,7 @@ withImage(
       optee: expect.stringMatching(/4\./) as unknown,
     });
     // The guest's own timer interrupts OP-TEE.
-    const interrupted = await target.run("mediator/registers#interrupted", null);
+    const interrupted = await target.run("mediator/registers#interrupted", 600);
     expect(interrupted).toEqual({ interrupted: true, wrong: 0 });
     const strict = target.run("mediator/attacks#leakStrict", null);
     await expect(strict).rejects.toMatchObject({
