@@ -97,7 +97,7 @@ test.each([1, 3, 10])(
   "%i in a thousand characters wrong: what the model is told is right, or it is told nothing",
   async (noise) => {
     let [wrong, right] = [0, 0];
-    for (let seed = 1; seed <= budget(1, 150); seed += 1) {
+    for (let seed = 1; seed <= budget(1, 60); seed += 1) {
       const one = await campaign(noise, seed);
       wrong += one.wrong;
       right += one.right;

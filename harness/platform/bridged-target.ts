@@ -116,8 +116,9 @@ export class BridgedTarget implements Target {
     this.#used = !outcome.clean || this.#restores || this.board.bridge?.reset === "each";
     if (outcome.how === "done") return outcome.data;
     if (outcome.how === "skip") throw new Skipped(outcome.reason);
-    await this.#drop();
-    throw failureOf(outcome.error, this.board.name);
+    const failure = failureOf(outcome.error, this.board.name);
+    await this.#drop(failure instanceof TargetCrashError);
+    throw failure;
   }
 
   async xtest(id: string): Promise<XtestOutcome> {
@@ -242,12 +243,16 @@ export class BridgedTarget implements Target {
   }
 
   /** The machine is in no known state: the next scenario finds it reset. */
-  async #drop(): Promise<void> {
+  async #drop(lost = false): Promise<void> {
     const [worker, ready] = [this.#worker, this.#ready];
     this.#worker = undefined;
     this.#ready = undefined;
     await worker?.terminate();
-    const deadline = Deadline.after(LEAVE_MS, `leaving the boot loader of ${this.board.name}`);
+    // What is lost cannot be asked to leave.
+    const deadline = Deadline.after(
+      lost ? 0 : LEAVE_MS,
+      `leaving the boot loader of ${this.board.name}`,
+    );
     // What does not leave is reset with the rest of the board.
     await ready?.leave(deadline).catch(() => {});
   }

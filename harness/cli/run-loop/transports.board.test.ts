@@ -1,11 +1,16 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
 import { packageRoot, silentProgress } from "../../base/index.ts";
 import { type BridgeTransport, type LiveBoard, loadBoard, openBoard } from "../../board/index.ts";
 import { findPrepared, imageTas, prepareImage } from "../../images/index.ts";
-import { BridgedTarget, type Combination } from "../../platform/index.ts";
+import {
+  BridgedTarget,
+  type BridgedTargetOptions,
+  type Combination,
+} from "../../platform/index.ts";
 
 const imageDir = process.env["LOCKSTEP_TEST_IMAGE"] ?? "";
 const suite = imageDir === "" ? describe.skip : describe;
@@ -13,6 +18,25 @@ const why = imageDir === "" ? " (skipped: LOCKSTEP_TEST_IMAGE names no prepared 
 const TIMEOUT = 600_000;
 /** CALLS_UID of OP-TEE, and x4 to x7 as the scenario sends them. */
 const API_UID = [0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b, 0x44, 0x55, 0x66, 0];
+
+const machine = pathToFileURL(
+  path.join(packageRoot, "dist", "harness", "machine", "index.js"),
+).href;
+/** PSCI VERSION, and CPU_OFF, which takes the only core away. */
+const SCENARIOS = `
+import { Registers } from ${JSON.stringify(machine)};
+const call = (fid) => ({
+  conduits: ["direct"],
+  clauses: [],
+  run: (context) => {
+    const registers = new Registers([fid]);
+    context.conduit.smc(registers);
+    return registers.get(0);
+  },
+});
+export const version = call(0x84000000);
+export const coreOff = call(0x84000002);
+`;
 
 const dir = mkdtempSync(path.join(tmpdir(), "lockstep-transports-"));
 let board: LiveBoard | undefined;
@@ -30,7 +54,12 @@ afterAll(() => {
 });
 
 /** A board of one's own that is like `like` but for its bridge: nothing of it is shared with the host. */
-async function start(like: string, transport: BridgeTransport, more = ""): Promise<BridgedTarget> {
+async function start(
+  like: string,
+  transport: BridgeTransport,
+  more = "",
+  options: Partial<BridgedTargetOptions> = {},
+): Promise<BridgedTarget> {
   const known = await loadBoard(like, { env: {} });
   const name = `mine-${like}-${transport}`;
   const file = path.join(dir, `${name}.yaml`);
@@ -57,7 +86,7 @@ async function start(like: string, transport: BridgeTransport, more = ""): Promi
     prepared,
   });
   const tas = await imageTas(prepared);
-  target = new BridgedTarget({ board, env: process.env, abort, tas, smcMs: 5000 });
+  target = new BridgedTarget({ board, env: process.env, abort, tas, smcMs: 5000, ...options });
   return target;
 }
 
@@ -95,6 +124,23 @@ suite(`scenarios over a serial line alone${why}`, () => {
         a: 42,
         b: 2,
       });
+    },
+    TIMEOUT,
+  );
+
+  test(
+    "a call that never returns is a crash, over a console alone too, and the next scenario runs",
+    async () => {
+      const suites = path.join(dir, "dist", "suites", "own");
+      mkdirSync(suites, { recursive: true });
+      writeFileSync(path.join(dir, "package.json"), '{ "type": "module" }');
+      writeFileSync(path.join(suites, "calls.scenario.js"), SCENARIOS);
+      const mine = await start("qemu-virt", "console", "", { root: dir, smcMs: 2000 });
+      const run = async (name: string): Promise<unknown> =>
+        await mine.run(`own/calls#${name}`, null, DIRECT);
+      expect(await run("version")).toBe(0x10001);
+      await expect(run("coreOff")).rejects.toMatchObject({ exitCode: 5 });
+      expect(await run("version")).toBe(0x10001);
     },
     TIMEOUT,
   );
