@@ -1,4 +1,5 @@
 import type { KeyObject } from "node:crypto";
+import { TargetCrashError } from "../base/index.ts";
 import { dataViewOf, InterruptLine, PageMemo, type PhysicalMemory } from "../machine/index.ts";
 import { zeroHuk } from "../rpmb/index.ts";
 import { type Features, featuresOf, type OpteeBuild } from "./build.ts";
@@ -32,6 +33,8 @@ export interface CoreOptions {
 
 /** What all partitions of one OP-TEE share. */
 export class Core {
+  /** Set by a panic: nothing that would still be cleaned up is seen any more. */
+  crash: TargetCrashError | undefined;
   readonly build: OpteeBuild;
   readonly features: Features;
   readonly memory: PhysicalMemory;
@@ -52,6 +55,12 @@ export class Core {
   readonly print: (line: string) => void;
   /** The region of protected memory that is so from the start, where the build has one. */
   readonly protectedRegion: { readonly base: number; readonly memory: PrivateMemory } | undefined;
+
+  /** Ends the core where the real one would panic. */
+  panic(message: string, about: { readonly expected: string; readonly seen: string }): never {
+    this.crash = new TargetCrashError(`OP-TEE panicked: ${message}`, about);
+    throw this.crash;
+  }
 
   constructor(options: CoreOptions) {
     this.build = options.build;

@@ -64,6 +64,7 @@ export class SecureWorld {
     if (this.#crash !== undefined) throw this.#crash;
     try {
       this.#dispatch(registers);
+      if (this.core.crash !== undefined) throw this.core.crash;
     } catch (error) {
       this.#crash = error;
       throw error;

@@ -1,4 +1,3 @@
-import { TargetCrashError } from "../base/index.ts";
 import { TEEC, TEEC_ORIGIN } from "../optee-abi/index.ts";
 import type { Partition } from "./partition.ts";
 import type { TaParams } from "./param.ts";
@@ -156,7 +155,7 @@ function* invokeEntering(
 /** Before 4.10 nothing kept a client from a session whose TA is only being loaded, or waited for. */
 function* invokeTooEarly(thread: Thread, session: Session): SecureTask<Outcome> {
   if (!session.loading) {
-    throw new TargetCrashError("OP-TEE panicked: an invocation in a session without a TA", {
+    thread.partition.core.panic("an invocation in a session without a TA", {
       expected: "a session that is open",
       seen: `session ${session.id}, which waits for its TA`,
     });

@@ -167,7 +167,9 @@ function allocate(guest: Guest, view: MessageView, { lie, at, cookie: spec }: Ho
   const cookie = lie === "ref" ? guest.cookie(spec) : fresh;
   const key = cookieKey(cookie);
   // Where the list says what is the program's own, that is where the driver writes.
-  const own = lie === "outside" && typeof at === "number" ? [...pages.slice(0, -1), at] : pages;
+  const isOwn = lie === "outside" && typeof at === "number";
+  const own = isOwn ? [...pages.slice(0, -1), at] : pages;
+  if (isOwn) guest.lent.add(at);
   if (!guest.buffers.has(key)) guest.buffers.set(key, { list: [list], pages: own, taken });
   const { high, low } = split(pointer);
   view.ret = OK;

@@ -59,6 +59,8 @@ export class Guest {
   /** Pages of RPC arguments by cookie. */
   readonly arguments = new Map<string, number>();
   readonly buffers = new Map<string, DriverBuffer>();
+  /** Pages of the program's own that the secure world was given for its requests. */
+  readonly lent = new Set<number>();
   lastCookie: Cookie | undefined;
   argumentCookie: Cookie | undefined;
   readonly #free: number[] = [];

@@ -5,7 +5,6 @@ import {
   type KeyObject,
   timingSafeEqual,
 } from "node:crypto";
-import { TargetCrashError } from "../../base/index.ts";
 import { TEEC } from "../../optee-abi/index.ts";
 import { intoKey } from "../../rpmb/index.ts";
 import type { SecureTask, Thread } from "../thread.ts";
@@ -100,7 +99,7 @@ export class HashTree {
   /** What a use of the closed tree of an open file comes to. Before 4.10 the core read at address 0. */
   dead(): never {
     if (this.#core.since(4, 10)) return fail(CORRUPT);
-    throw new TargetCrashError("OP-TEE panicked: a core data-abort in the REE file system", {
+    return this.#core.core.panic("a core data-abort in the REE file system", {
       expected: "no use of a file after a request of it failed",
       seen: "a read or write of a file whose hash tree was closed by a failure",
     });
