@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../harness/base/index.ts";
 import { cli, type CliRun, countRun } from "./cli.ts";
+import { fuzzOnBoard } from "./fuzz.ts";
 import { jest } from "./jest.ts";
 import { loadBoard } from "../harness/board/index.ts";
 import { BundleReader, readTimeline } from "../harness/run/index.ts";
@@ -22,6 +23,8 @@ const SHORT_XTEST = [
   "pkcs11_1001",
   "pkcs11_1013",
 ];
+/** The small amount takes under two minutes on two cores. */
+const BOARD_FUZZ = { seed: 1, small: ["--runs", "40"], large: ["--time", "10m"] } as const;
 const SCENARIOS = ["smc-abi", "normal-world", "mediator"];
 
 /** Everything that needs a real board; named boards are mandatory, so nothing here may be skipped. */
@@ -39,10 +42,19 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
     imageDir = (JSON.parse(stdout) as { dir: string }).dir;
     return { passed: 1, failed: 0, skipped: 0 };
   });
-  const { xtest, bridge } = await loadBoard(board, { env: process.env });
+  const { xtest, bridge, conduits } = await loadBoard(board, { env: process.env });
   if (bridge?.guest !== undefined) {
     await guestLegs(lane, board, imageDir);
     return;
+  }
+  if (conduits.includes("vm") && bridge !== undefined && bridge.guest === undefined) {
+    const nightly = process.env["LOCKSTEP_BUDGET"] === "nightly";
+    const seed = nightly ? Math.floor(Math.random() * 2 ** 32) : BOARD_FUZZ.seed;
+    const amount = nightly ? BOARD_FUZZ.large : BOARD_FUZZ.small;
+    await lane.stage(
+      `fuzz, ${board}`,
+      async (abort) => await fuzzOnBoard(board, seed, amount, abort),
+    );
   }
   if (xtest === undefined) {
     await lane.stage(`suites, ${board}`, async (abort) =>

@@ -37,6 +37,63 @@ export async function fuzz(
   return counts;
 }
 
+/** What `lockstep fuzz --board --json` prints, as far as the lanes read it. */
+interface BoardFuzzDocument {
+  readonly seed: number;
+  readonly programs: number;
+  readonly secureSmcs: number;
+  readonly restores: number;
+  readonly reboots: number;
+  readonly findings: readonly {
+    readonly kind: string;
+    readonly title: string;
+    readonly file?: string;
+  }[];
+  readonly time: { readonly seconds: number };
+}
+
+/** Holds the model against a board's real OP-TEE, as one case; `amount` is `--runs` or `--time`. */
+export async function fuzzOnBoard(
+  board: string,
+  seed: number,
+  amount: readonly string[],
+  abort: AbortSignal,
+): Promise<Counts> {
+  const out = await mkdtemp(path.join(tmpdir(), "lockstep-fuzz-"));
+  const main = path.join(packageRoot, "dist", "harness", "cli", "main.js");
+  const line = [
+    "fuzz",
+    "--board",
+    board,
+    "--json",
+    "--out",
+    out,
+    "--seed",
+    String(seed),
+    ...amount,
+  ];
+  const { exitCode, stdout } = await show(process.execPath, [main, ...line], abort, {
+    quiet: true,
+  });
+  let document: BoardFuzzDocument;
+  try {
+    document = JSON.parse(stdout) as BoardFuzzDocument;
+  } catch {
+    throw new Error(`lockstep ${line.join(" ")} exited ${exitCode} and printed no JSON document`);
+  }
+  const { programs, secureSmcs, restores, reboots, findings, time } = document;
+  process.stdout.write(
+    `${board}, seed ${seed}: ${programs} programs, ${secureSmcs} SMCs of the real secure world in ` +
+      `${time.seconds} s, ${restores} restores, ${reboots} reboots, ${findings.length} differences\n`,
+  );
+  for (const { kind, title, file } of findings) {
+    process.stdout.write(`${kind}: ${title}\n  lockstep fuzz --board ${board} --replay ${file}\n`);
+  }
+  const failed = exitCode !== 0 || findings.length > 0;
+  if (!failed) await rm(out, { recursive: true, force: true });
+  return { passed: failed ? 0 : 1, failed: failed ? 1 : 0, skipped: 0 };
+}
+
 /** What a campaign breaks is kept in a folder that is named; without a finding nothing is left. */
 async function campaign(
   rules: (typeof FUZZED_RULES)[number],

@@ -1,31 +1,12 @@
 import { expect, test } from "@jest/globals";
-import { MessageView, MSG_CMD, OPTEE_SMC, SMC_RETURN, TEEC } from "../../../optee-abi/index.ts";
-import { PLANTED_BUGS } from "../../testkit/planted.ts";
 import { corpusFiles, corpusFolder } from "../corpus.ts";
 import { readStored } from "../stored.ts";
 import { replayDifferential, runDifferential } from "./campaign.ts";
-import type { Plant } from "./plant.ts";
 import { forRealMachines, notDifferential } from "./program.ts";
+import { PROGRAM_PLANTS } from "./testkit/plants.ts";
 import { standIn } from "./testkit/stand-in.ts";
 
 const SEED = 5;
-
-/** An unknown cookie "cannot be found" when it is unregistered. */
-const unknownCookie: Plant & { clause: string } = {
-  where: "secure world",
-  clause: "MSG-2.UNREGISTER_SHM",
-  plant: (smc, memory) => (registers) => {
-    const at = registers.get(0) === OPTEE_SMC.CALL_WITH_ARG ? registers.pair(1) : 0;
-    smc(registers);
-    if (at === 0 || registers.get(0) !== SMC_RETURN.OK) return;
-    const bytes = memory.read(at, 32);
-    const message = new MessageView(bytes);
-    if (message.cmd !== MSG_CMD.UNREGISTER_SHM || message.numParams !== 1) return;
-    if (message.ret !== TEEC.TEEC_ERROR_BAD_PARAMETERS) return;
-    message.ret = TEEC.TEEC_ERROR_ITEM_NOT_FOUND;
-    memory.write(at, bytes);
-  },
-};
 
 test("two equal secure worlds do not differ, however hostile the guests", async () => {
   const { target, tas } = await standIn();
@@ -35,10 +16,7 @@ test("two equal secure worlds do not differ, however hostile the guests", async 
   expect(result.created).toBeGreaterThan(12);
 });
 
-test.each([
-  ...PLANTED_BUGS.map((bug) => [bug.name, bug, bug.clause] as const),
-  ["an unknown cookie is not found", unknownCookie, unknownCookie.clause] as const,
-])(
+test.each(PROGRAM_PLANTS.map((bug) => [bug.name, bug, bug.clause] as const))(
   "a planted bug is found, told with its clause and made small: %s",
   async (_name, plant, clause) => {
     const { target, tas } = await standIn();
