@@ -21,6 +21,7 @@ const guests = (
 ): Scenario => ({
   conduits: ["vm"],
   clauses,
+  rules: ["strict", "xen"],
   vms: 2,
   run: (context) => {
     const [one, two] = [0, 1].map((index) => new RawDriver(context.guest(index).conduit));

@@ -4,11 +4,14 @@ import type { Data, Scenario, ScenarioContext } from "../../harness/platform/ind
 import { openSession, RawDriver } from "../support/raw-driver.ts";
 import { INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
 
+/** To a single guest rule set kvm is as strict. */
+const RULES = ["strict", "xen"] as const;
+
 const scenario = (
   clauses: readonly string[],
   run: (context: ScenarioContext) => Data,
   conduits: Scenario["conduits"] = ["direct", "hwdom", "vm"],
-): Scenario => ({ conduits, clauses, run });
+): Scenario => ({ conduits, clauses, rules: RULES, run });
 
 /** Sixteen hexadecimal digits in x1 to x7, each register's own; x7 must not name another guest. */
 const MARKS = [1n, 2n, 3n, 4n, 5n, 6n].map((index) => (0xabcd_ef00n + index) * 0x1_0000_0001n);
