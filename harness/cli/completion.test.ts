@@ -77,6 +77,7 @@ describe("bash", () => {
       "emulated",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-xen",
       "shelf-3",
     ]);
     expect(await bash("lockstep boards show q")).toEqual(["qemu-virt", "qemu-virt-hyp"]);
@@ -127,6 +128,7 @@ describe("zsh", () => {
       "emulated",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-xen",
       "shelf-3",
     ]);
     expect(await offer(["lockstep", "boards", "new", "--"])).toContain("--type");
