@@ -119,7 +119,7 @@ test("keys that there are not, and storage that there is not", "transient", asyn
   const refused = "NOT_SUPPORTED";
   expect(await run()).toEqual({
     seen: ["SUCCESS", refused, refused, refused],
-    nowhere: NOT_FOUND,
+    nowhere: [NOT_FOUND, NOT_FOUND],
   });
 });
 

@@ -284,6 +284,39 @@ export const argumentWithCall = scenario(
   { conduits: ["direct", "hwdom"] },
 );
 
+/** A call that brings its argument has the one given back that the cache kept. */
+export const cachedArgument = scenario(
+  ["SMC-5.4", "SMC-6", "SMC-1.CALL_WITH_RPC_ARG"],
+  (driver) => {
+    driver.smc([OPTEE_SMC.ENABLE_SHM_CACHE]);
+    new RawService(driver).call(OPEN);
+    const at = driver.put(OPEN);
+    const words = [OPTEE_SMC.CALL_WITH_RPC_ARG, Math.floor(at / 2 ** 32), at >>> 0];
+    const seen: number[] = [];
+    for (let turn = 0; turn < 9; turn += 1) {
+      const registers = driver.smc(words);
+      const a0 = registers.get(0);
+      if (a0 !== SMC_RETURN.RPC_FOREIGN_INTR) seen.push(a0);
+      if (a0 === SMC_RETURN.OK) break;
+      words.splice(0, 4, OPTEE_SMC.RETURN_FROM_RPC, 0, 0, registers.get(3));
+    }
+    const drained = driver.smc([OPTEE_SMC.DISABLE_SHM_CACHE]).get(0);
+    return { seen, ret: nameOf(driver.get(at).ret), drained };
+  },
+  { conduits: ["direct", "hwdom"] },
+);
+
+/** Interrupted wherever that can be, and resumed with garbage: the call ends as it would. */
+export const interrupted = scenario(
+  ["SMC-5.FOREIGN_INTR", "SMC-5.6", "SMC-4.3", "SMC-4.2.DELIVERY", "SMC-11.4", "MED-150"],
+  (driver) => {
+    const service = new RawService(driver, { services: { LOAD_TA: taOf(100) } });
+    const [ret, origin] = service.outcome(OPEN);
+    return `${driver.asked.join(" ")}: ${nameOf(ret)} ${origin}`;
+  },
+  { interrupts: 900 },
+);
+
 /** A command that is left unanswered, resumed as it is: GENERIC was in it before. */
 export const unanswered = scenario(["MSG-3.1", "MSG-1.1.RET", "MED-132"], (driver) => {
   const { at, rpc } = driver.send({ ...OPEN, cmd: MSG_CMD.OPEN_SESSION });

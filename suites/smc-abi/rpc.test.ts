@@ -176,3 +176,21 @@ test("MSG-3.1: a request that nobody answers has failed", "unanswered", async (r
   const asked = ["ALLOC", "SHM_ALLOC", "FREE"];
   expect(await run()).toEqual({ asked, a0: 0, ret: "OUT_OF_MEMORY" });
 });
+
+test(
+  "SMC-5.4: an argument that comes with the call has the cached one given back first",
+  "cachedArgument",
+  async (run) => {
+    const [free, command] = [0xffff_0002, 0xffff_0005];
+    expect(await run()).toEqual({ seen: [free, command, 0], ret: "OUT_OF_MEMORY", drained: 7 });
+  },
+);
+
+test(
+  "SMC-5.FOREIGN_INTR, SMC-5.6: interrupts between any two requests change nothing",
+  "interrupted",
+  async (run) => {
+    const loading = `${SEARCH} SHM_ALLOC LOAD_TA SHM_FREE ${END}`;
+    expect(await run()).toEqual(`${loading}: SECURITY 3`);
+  },
+);
