@@ -5,7 +5,6 @@ export const CREATE_FAIL_UUID = "c3f6e2c0-3548-11e1-b86c-0800200c9a66";
 export const LARGE_UUID = "25497083-a58a-4fc5-8a72-1ad7b69b8562";
 
 const refuse = (): number => TEEC.TEEC_ERROR_GENERIC;
-const accept = (): number => TEEC.TEEC_SUCCESS;
 
 /** Its create entry point always fails. */
 export const createFailTa: TrustedApplication = {
@@ -26,5 +25,5 @@ export const largeTa: TrustedApplication = {
   stackSize: 2 * 1024,
   dataSize: 2 * 1024,
   imageSize: 1_162_152,
-  instantiate: (): TaInstance => ({ invoke: accept }),
+  instantiate: (): TaInstance => ({ invoke: refuse }),
 };

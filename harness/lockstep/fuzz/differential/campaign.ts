@@ -1,6 +1,7 @@
 import { messageOf, LockstepError, TargetCrashError } from "../../../base/index.ts";
 import type { Window } from "../../../machine/index.ts";
 import type { RuleSetName } from "../../../mediator/index.ts";
+import { OPTEE_SMC } from "../../../optee-abi/index.ts";
 import type { Target } from "../../../platform/index.ts";
 import type { Difference, TraceRecord } from "../../../run/index.ts";
 import { type Explain, renderTrace } from "../../divergence/index.ts";
@@ -310,14 +311,21 @@ class Campaign {
   }
 }
 
-/** SMCs that reached the secure world. */
-const entered = (records: readonly { readonly type: string }[]): number =>
-  records.filter(
-    (one) =>
-      one.type === "smc" &&
-      (one as { where?: string }).where === "port" &&
-      (one as { phase?: string }).phase === "enter",
-  ).length;
+const CALLS_UID = `0x${OPTEE_SMC.CALLS_UID.toString(16)}`;
+
+/**
+ * SMCs that reached the secure world since the program's mediator first asked who is there: the
+ * platform may have a mediator of its own, which asked before.
+ */
+function entered(records: readonly ProgramRecord[]): number {
+  let count = 0;
+  for (const one of records) {
+    if (one.type !== "smc" || one.where !== "port" || one.phase !== "enter") continue;
+    const [fid, , , , , , , client] = one.registers;
+    count = fid === CALLS_UID && client === "0x0" ? 1 : count + 1;
+  }
+  return count;
+}
 
 /** A console line without core, thread and addresses, which say nothing of the kind of crash. */
 const withoutPlace = (line: string): string =>
