@@ -111,5 +111,10 @@ export interface Scenario<C = ScenarioContext> {
    * does: kept out of `--stress memory`.
    */
   readonly undisturbed?: boolean;
+  /**
+   * What it does on the way depends on what no two platforms have in common: when interrupts come, how
+   * much memory a build has, which address a page is at. Only how it ends is held against another platform.
+   */
+  readonly resultsOnly?: boolean;
   run(context: C, args: Data): Data | Promise<Data>;
 }

@@ -131,6 +131,7 @@ export const interrupted: Scenario = {
   clauses: ["MED-101", "MED-113", "MED-150"],
   rules: "xen",
   interrupts: 800,
+  resultsOnly: true,
   run: ({ conduit }, args) => {
     const turns = typeof args === "number" ? args : undefined;
     const interrupts: number[] = [];

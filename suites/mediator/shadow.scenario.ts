@@ -51,5 +51,6 @@ const under = (rules: RuleSetName): Scenario => ({
   run: (context) => readShadow(context),
 });
 
-export const readShadowXen = under("xen");
+// What it reads is a machine address.
+export const readShadowXen: Scenario = { ...under("xen"), resultsOnly: true };
 export const readShadowStrict = under("strict");

@@ -1,6 +1,7 @@
 import { systemClock } from "../../base/index.ts";
 import type { BoardConfig } from "../../board/index.ts";
 import {
+  comparedByResults,
   DivergenceJudge,
   type Expectation,
   type Judgement,
@@ -45,7 +46,7 @@ export function judgeFor(
     versions,
     today: new Date(systemClock.wallMs()).toISOString().slice(0, 10),
     reference: async (caseId) => await session.writer.traces(reference, caseId),
-    isParallel: async (scenario) => ((await loadScenario(scenario)).parallel ?? 0) > 0,
+    resultsOnly: async (scenario) => comparedByResults(await loadScenario(scenario)),
   });
 }
 

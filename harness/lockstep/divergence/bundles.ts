@@ -1,4 +1,4 @@
-import { loadScenario } from "../../platform/index.ts";
+import { loadScenario, type Scenario } from "../../platform/index.ts";
 import { type BundleReader, compareText, type Difference } from "../../run/index.ts";
 import { compareTraces } from "./compare.ts";
 
@@ -53,7 +53,7 @@ export async function compareBundleTraces(
         );
         if (other === undefined) continue;
         compared += 1;
-        const resultsOnly = await isParallel(reference);
+        const resultsOnly = await isByResults(reference);
         const { cause, echoes } = compareTraces(other, trace, { resultsOnly });
         if (cause !== undefined) {
           divergences.push({ target, caseId, run, reference, cause, echoes });
@@ -67,10 +67,16 @@ export async function compareBundleTraces(
   return { compared, divergences };
 }
 
+/** What runs in parallel has no one order, and some scenarios say that their way is their platform's own. */
+export const comparedByResults = ({
+  parallel = 0,
+  resultsOnly = false,
+}: Pick<Scenario, "parallel" | "resultsOnly">): boolean => parallel > 0 || resultsOnly;
+
 /** A scenario that is not installed here is taken at its word. */
-async function isParallel(reference: string): Promise<boolean> {
+async function isByResults(reference: string): Promise<boolean> {
   try {
-    return ((await loadScenario(reference)).parallel ?? 0) > 0;
+    return comparedByResults(await loadScenario(reference));
   } catch {
     return false;
   }

@@ -1,4 +1,9 @@
-export { compareBundleTraces, type TraceDivergence, type TracesComparison } from "./bundles.ts";
+export {
+  comparedByResults,
+  compareBundleTraces,
+  type TraceDivergence,
+  type TracesComparison,
+} from "./bundles.ts";
 export { canonicalTrace } from "./canonical.ts";
 export {
   compareTraces,

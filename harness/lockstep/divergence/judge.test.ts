@@ -67,7 +67,7 @@ function judgeWith(
     versions: () => ({ optee: "4.5.0" }),
     today: "2026-11-20",
     reference: async () => [emulated([12])],
-    isParallel: async () => false,
+    resultsOnly: async () => false,
     ...options,
   });
 }
@@ -208,7 +208,7 @@ test("what has no counterpart is said to be not compared", async () => {
   ]);
 });
 
-test("of a scenario with parallel VMs only the results are compared", async () => {
-  const judge = judgeWith([], { isParallel: async () => true });
+test("of a scenario whose way is its platform's own only the results are compared", async () => {
+  const judge = judgeWith([], { resultsOnly: async () => true });
   expect((await judge.judge(result, [board([14])])).status).toBe("pass");
 });

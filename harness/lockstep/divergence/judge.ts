@@ -23,8 +23,8 @@ export interface JudgeOptions {
   readonly today: string;
   /** Traces of a case on the platform that the board is held against. */
   readonly reference: (caseId: string) => Promise<readonly Trace[]>;
-  /** Whether a scenario runs things in parallel, whose order is not one. */
-  readonly isParallel: (reference: string) => Promise<boolean>;
+  /** Whether only how a scenario ends is compared (`comparedByResults`). */
+  readonly resultsOnly: (reference: string) => Promise<boolean>;
 }
 
 /** What a judge has found, as `divergences.json` has it. */
@@ -96,7 +96,7 @@ export class DivergenceJudge {
   ): Promise<RunDivergence | undefined> {
     const { caseId, run, reference: scenario } = trace.header;
     const resultsOnly =
-      (await this.#options.isParallel(scenario)) || isCut(reference) || isCut(trace);
+      (await this.#options.resultsOnly(scenario)) || isCut(reference) || isCut(trace);
     const { cause, explained, echoes } = compareTraces(reference, trace, {
       explain: known.explain,
       resultsOnly,

@@ -3,22 +3,19 @@ import type { ExpectedDifference, Expectation } from "./model.ts";
 
 const patterns = new Map<string, RegExp>();
 
-/** Whether a case id is meant: `*` stands for any characters. */
-export function namesCase(glob: string, caseId: string): boolean {
+/** Whether a text is meant: `*` stands for any characters. */
+function matchesText(glob: string, text: string): boolean {
   let pattern = patterns.get(glob);
   if (pattern === undefined) {
     const parts = glob.split("*").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    pattern = new RegExp(`^${parts.join(".*")}$`);
+    pattern = new RegExp(`^${parts.join(".*")}$`, "s");
     patterns.set(glob, pattern);
   }
-  return pattern.test(caseId);
+  return glob === text || pattern.test(text);
 }
 
 export const coversCase = ({ cases }: Pick<Expectation, "cases">, caseId: string): boolean =>
-  cases.some((glob) => namesCase(glob, caseId));
-
-const matchesText = (expected: string, seen: string): boolean =>
-  expected === "*" || expected === seen;
+  cases.some((glob) => matchesText(glob, caseId));
 
 /**
  * Whether an expectation names this difference: the same kind, call and place, every field that
