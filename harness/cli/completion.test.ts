@@ -80,7 +80,11 @@ describe("bash", () => {
       "qemu-xen",
       "shelf-3",
     ]);
-    expect(await bash("lockstep boards show q")).toEqual(["qemu-virt", "qemu-virt-hyp"]);
+    expect(await bash("lockstep boards show q")).toEqual([
+      "qemu-virt",
+      "qemu-virt-hyp",
+      "qemu-xen",
+    ]);
   });
 
   test("choices of an argument", async () => {
