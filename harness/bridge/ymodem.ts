@@ -22,6 +22,7 @@ const LONG = 1024;
 const TRIES = 6;
 const START_MS = 5000;
 const ANSWER_MS = 3000;
+const SOON_MS = 50;
 /** Enough for any receiver to give up. */
 const CANCEL = new Uint8Array(8).fill(CAN);
 
@@ -48,7 +49,8 @@ async function send(line: ByteLine, bytes: Uint8Array, mode: ModemMode): Promise
     const name = new Uint8Array(SHORT);
     name.set(Buffer.from(`lockstep\0${bytes.length}\0`));
     if (!(await block(line, 0, name))) return false;
-    if (!(await awaited(line, C, START_MS))) return false;
+    // U-Boot says so only seconds later, and takes the first block before.
+    await awaited(line, C, SOON_MS);
   }
   for (let done = 0, number = 1; done < bytes.length; number += 1) {
     const size = bytes.length - done >= LONG ? LONG : SHORT;
