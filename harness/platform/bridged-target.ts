@@ -206,6 +206,7 @@ export class BridgedTarget implements Target {
     const record = trace?.begin(secureLog);
     const order: BridgedOrder = { id, reference, args, on, ...(record && { record }) };
     const stops: (() => void)[] = [];
+    let lost = false;
     const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
       const onMessage = (message: BridgedOutcome): void => {
         if (message.id === id) resolve(message);
@@ -214,6 +215,7 @@ export class BridgedTarget implements Target {
       worker.once("error", reject);
       stops.push(
         board.onIncident(({ what, line }) => {
+          lost = true;
           const error = new TargetCrashError(`the board was lost: ${what}`, { seen: line });
           resolve({ id, clean: false, how: "failed", error: sendError(error) });
         }),
@@ -231,9 +233,13 @@ export class BridgedTarget implements Target {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     worker.postMessage(order);
     try {
-      return await Deadline.after(scenarioMs, `scenario ${reference}`, { abort })
-        .race(outcome)
-        .finally(() => trace?.collect());
+      const deadline = Deadline.after(scenarioMs, `scenario ${reference}`, { abort });
+      try {
+        return await deadline.race(outcome);
+      } finally {
+        if (lost) await trace?.quiet();
+        trace?.collect();
+      }
     } catch (error) {
       await this.#drop();
       throw error;

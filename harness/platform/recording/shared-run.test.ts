@@ -105,6 +105,21 @@ test("lines of the secure console's log stand before the return of the SMC that 
   expect(brief(run.records(END))).toEqual(expected);
 });
 
+test("of a board that panics, what follows the line that tells of it is waited for", async () => {
+  writeFileSync(log, "");
+  const run = new SharedRun();
+  const { recorder, close } = openRecording(run.begin(log));
+  recorder.smc("conduit", "enter", 0, smc, undefined);
+  appendFileSync(log, "E/TC: Panic at core.c:1\n");
+  const quiet = run.quiet();
+  appendFileSync(log, "E/TC: Call stack:\n");
+  await quiet;
+  close();
+  run.collect();
+  const expected = ["enter", "E/TC: Panic at core.c:1", "E/TC: Call stack:", "end"];
+  expect(brief(run.records(END))).toEqual(expected);
+});
+
 test("without a log, lines stand where they arrived, and a run knows nothing of the one before", () => {
   const run = new SharedRun();
   for (let round = 0; round < 2; round += 1) {

@@ -1,4 +1,5 @@
 import { statSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import type { TraceRecord } from "../../run/index.ts";
 import { endRecord, type RunEnd } from "./end.ts";
 import { Journal } from "./journal.ts";
@@ -28,6 +29,9 @@ export function openRecording({ journal: buffer, secureLog }: SharedRecording): 
   return { recorder: new Recorder(journal, { lines }), close: () => log.close() };
 }
 
+/** Silence, in milliseconds, after which a secure world that panicked has said all; and its longest wait. */
+const QUIET_MS = 100;
+const MAX_DYING_MS = 2000;
 /** Console lines of one run that are kept here. */
 const MAX_PRINTED = 100_000;
 
@@ -55,6 +59,23 @@ export class SharedRun {
     this.#secureLog = typeof size === "number" ? secureLog : undefined;
     if (typeof size === "number") this.#journal.mark = size;
     return { journal: this.#journal.buffer, secureLog: this.#secureLog };
+  }
+
+  /** Waits until the secure world prints no more: the line that tells of a panic is the first of several. */
+  async quiet(): Promise<void> {
+    const limit = performance.now() + MAX_DYING_MS;
+    for (let before = -1, now = this.#size(); now !== before && performance.now() < limit;) {
+      await setTimeout(QUIET_MS);
+      before = now;
+      now = this.#size();
+    }
+  }
+
+  /** What was printed so far, in whatever unit. */
+  #size(): number {
+    const log = this.#secureLog;
+    if (log === undefined) return this.#printed.length + this.#rest.length;
+    return statSync(log, { throwIfNoEntry: false })?.size ?? 0;
   }
 
   /**
