@@ -28,7 +28,7 @@ import type { MemoryWrite, WireMachine } from "./wire-machine.ts";
 
 export interface AgentBridgeOptions {
   readonly console: LoaderConsole;
-  readonly prompt: LoaderPrompt;
+  readonly prompt: Pick<LoaderPrompt, "leave" | "run">;
   /** What puts the program in place. */
   readonly loader: Pick<ConsoleBridge, "write" | "makeFetchable">;
   /** Its pages are taken from here; it works in what is behind them. */
@@ -44,6 +44,8 @@ export interface AgentBridgeOptions {
   readonly silenceMs?: number;
   /** Milliseconds of silence that end a frame; default 200. */
   readonly gapMs?: number;
+  /** Milliseconds of silence, beside the gap, before a request is sent again; default 200. */
+  readonly retryMs?: number;
   /** What the board says on this line that is no answer. */
   readonly onText?: (bytes: Uint8Array) => void;
 }
@@ -83,7 +85,7 @@ export class AgentBridge implements WireMachine {
    */
   interruptEveryUs: number | undefined;
   readonly #link: AgentLink;
-  readonly #prompt: LoaderPrompt;
+  readonly #prompt: AgentBridgeOptions["prompt"];
   readonly #smcMs: number;
   readonly #silenceMs: number;
   readonly #pace = new InterruptPace();
@@ -111,7 +113,7 @@ export class AgentBridge implements WireMachine {
    * not our agent that answers, TargetCrashError when it does not start or the board is lost.
    */
   static async start(options: AgentBridgeOptions, deadline: Deadline): Promise<AgentBridge> {
-    const { console, gapMs = GAP_MS, window: ram, baud, onText } = options;
+    const { console, gapMs = GAP_MS, window: ram, baud, retryMs, onText } = options;
     const page = ram.take(AGENT_PAGES.size);
     const window = ram.rest;
     const sequence = randomInt(SEQUENCES);
@@ -123,6 +125,7 @@ export class AgentBridge implements WireMachine {
       sequence,
       gapMs,
       ...(baud === undefined ? {} : { baud }),
+      ...(retryMs === undefined ? {} : { retryMs }),
       ...(onText === undefined ? {} : { onText }),
     });
     try {
@@ -339,7 +342,7 @@ interface Planned {
 
 /** Starts what was loaded at `page`, as often as it takes until it answers. */
 async function begin(
-  prompt: LoaderPrompt,
+  prompt: AgentBridgeOptions["prompt"],
   link: AgentLink,
   page: Pa,
   deadline: Deadline,

@@ -16,6 +16,8 @@ export interface AgentLinkOptions {
   readonly baud?: number;
   /** Milliseconds after which the agent takes a silent line for the end of a frame. */
   readonly gapMs: number;
+  /** Milliseconds of silence, beside the gap, before a request is sent again; default 200. */
+  readonly retryMs?: number;
   /** What else the board says on this line. */
   readonly onText?: (bytes: Uint8Array) => void;
 }
@@ -25,8 +27,7 @@ export class FrameLost extends InfrastructureError {}
 
 const BAUD = 115_200;
 const BITS = 10;
-/** Milliseconds of silence, at first (beside the gap) and at most, before a request is sent again. */
-const SILENCE_MS = 200;
+const RETRY_MS = 200;
 const MAX_SILENCE_MS = 2000;
 const SEQUENCES = 0x1_0000;
 const QUOTED = 300;
@@ -39,6 +40,7 @@ export class AgentLink {
   readonly #console: LoaderConsole;
   readonly #msPerByte: number;
   readonly #gapMs: number;
+  readonly #retryMs: number;
   readonly #scanner: FrameScanner;
   readonly #stops: (() => void)[];
   #sequence: number;
@@ -56,6 +58,7 @@ export class AgentLink {
     this.#sequence = options.sequence;
     this.#msPerByte = (BITS * 1000) / (options.baud ?? BAUD);
     this.#gapMs = options.gapMs;
+    this.#retryMs = options.retryMs ?? RETRY_MS;
     this.#scanner = new FrameScanner(
       AGENT_SYNC.answer,
       (frame) => {
@@ -105,7 +108,7 @@ export class AgentLink {
     this.#answer = undefined;
     this.#heard = Buffer.alloc(0);
     let since = performance.now();
-    const least = this.#gapMs + SILENCE_MS;
+    const least = this.#gapMs + this.#retryMs;
     let silenceMs = least;
     for (let failures = 0; failures < options.tries;) {
       this.#mustLive();
@@ -123,8 +126,11 @@ export class AgentLink {
         continue;
       }
       this.#scanner.flush();
-      if (this.#heard.length > heard) failures += 1;
-      silenceMs = Math.min(2 * silenceMs, MAX_SILENCE_MS);
+      if (this.#heard.includes(frame)) throw this.#silent(frame, options.patienceMs);
+      if (this.#heard.length > heard) {
+        failures += 1;
+        silenceMs = least;
+      } else silenceMs = Math.min(2 * silenceMs, MAX_SILENCE_MS);
       if (performance.now() - since > options.patienceMs)
         throw this.#silent(frame, options.patienceMs);
     }
