@@ -1,10 +1,17 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import path from "node:path";
-import { EXIT, InfrastructureError, InterruptedError, UsageError } from "../base/index.ts";
+import {
+  EXIT,
+  InfrastructureError,
+  InterruptedError,
+  systemClock,
+  UsageError,
+} from "../base/index.ts";
 import { type BoardConfig, loadBoard } from "../board/index.ts";
 import type {
   DifferentialFinding,
   DifferentialResult,
+  Explain,
   Program,
   StoredProgram,
 } from "../lockstep/index.ts";
@@ -14,6 +21,7 @@ import type { ContextLine } from "../run/index.ts";
 import type { CliContext } from "./context.ts";
 import { openBoardForCli } from "./open-board.ts";
 import { isBridged } from "./run-loop/bridged.ts";
+import { softwareVersions, wholeImage } from "./run-loop/facts.ts";
 import { ramFolder, tasOf } from "./run-loop/bridged-run.ts";
 import { printable } from "./style.ts";
 
@@ -33,7 +41,11 @@ const DEFAULT_RUNS = 200;
 interface OnBoard {
   readonly target: BridgedTarget;
   readonly tas: ReadonlyMap<string, Uint8Array>;
+  /** What is known already: the expectations of the board that cover case `fuzz.campaign`. */
+  readonly explain: Explain;
 }
+
+const CASE = "fuzz.campaign";
 
 /** Runs `work` with a machine that stands at its boot loader and can be set back. */
 async function onBoard<T>(
@@ -44,6 +56,8 @@ async function onBoard<T>(
 ): Promise<T> {
   const { ssh: _, ...config } = await loadBoard(name, context);
   checkBoard(config);
+  const { ExpectationLedger, loadExpectations } = await import("../lockstep/index.ts");
+  const expectations = await loadExpectations(config, context);
   const dir = await mkdtemp(path.join(await ramFolder(), "lockstep-fuzz-"));
   const ramFile = path.join(dir, "ram");
   try {
@@ -61,7 +75,13 @@ async function onBoard<T>(
       seed,
     });
     try {
-      return await work({ target, tas });
+      const { explain } = new ExpectationLedger({
+        target: config.name,
+        expectations,
+        versions: () => softwareVersions(opened.board, wholeImage(config, opened.prepared)),
+        today: new Date(systemClock.wallMs()).toISOString().slice(0, 10),
+      }).of(CASE);
+      return await work({ target, tas, explain });
     } finally {
       await target.close();
       await opened.close();
@@ -91,12 +111,13 @@ export async function fuzzBoard(
   const { runDifferential } = await import("../lockstep/index.ts");
   const { rules, board } = flags;
   const runs = flags.runs ?? (flags.time === undefined ? DEFAULT_RUNS : undefined);
-  const result = await onBoard(context, board, seed, async ({ target, tas }) => {
+  const result = await onBoard(context, board, seed, async ({ target, tas, explain }) => {
     const stage = context.progress.stage(`fuzzing ${board}, rules ${rules}, seed ${seed}`);
     let shown = performance.now();
     const found = await runDifferential({
       target,
       tas,
+      explain,
       rules,
       seed,
       abort: context.abort,
@@ -243,8 +264,8 @@ export async function replayOnBoard(
 ): Promise<void> {
   const { replayDifferential } = await import("../lockstep/index.ts");
   const { board, rules } = flags;
-  const outcome = await onBoard(context, board, 1, async ({ target, tas }) =>
-    replayDifferential({ target, tas, rules, seed: 1 }, program),
+  const outcome = await onBoard(context, board, 1, async ({ target, tas, explain }) =>
+    replayDifferential({ target, tas, explain, rules, seed: 1 }, program),
   );
   if (flags.json === true) {
     const { finding, model, real } = outcome;
