@@ -118,13 +118,14 @@ export class Recorder {
     seen: Seen | undefined,
     guest?: number,
   ): void {
+    const message = seen === undefined ? undefined : messageOf(seen);
     this.records.push({
       type: "smc",
       where,
       phase,
       ...(guest === undefined ? {} : { guest }),
       registers: words(registers),
-      ...(seen === undefined ? {} : { message: messageOf(seen) }),
+      ...(message === undefined ? {} : { message }),
     });
   }
 }
@@ -136,9 +137,13 @@ export interface Seen {
   readonly bytes: Uint8Array;
 }
 
-function messageOf({ role, at, bytes }: Seen): TraceMessage {
+/** No RPC has a number as large; a guest that gives one page twice sees ciphertext in its place. */
+const MAX_RPC = 0xff;
+
+function messageOf({ role, at, bytes }: Seen): TraceMessage | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const u32 = (offset: number): number => view.getUint32(offset, true);
+  if (role === "rpc" && u32(0) > MAX_RPC) return undefined;
   const numParams = u32(28);
   const room = Math.floor((bytes.length - MSG_HEADER_SIZE) / MSG_PARAM_SIZE);
   const count = Math.min(numParams, room, MSG_MAX_NUM_PARAMS);
