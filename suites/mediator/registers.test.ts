@@ -48,3 +48,7 @@ test("MED-053, MED-080, MED-113: a call that completes leaves x4 to x7 of xen's 
 test("MED-101, MED-113, MED-150: an interrupt in the middle of a call is an RPC to xen's guest, and changes no result", async () => {
   expect(await run("interrupted")).toEqual({ wrong: 0 });
 });
+
+test("MED-101, MED-113, MED-150: a call that is interrupted over and over ends as it should", async () => {
+  expect(await run("longCall")).toEqual({ ret: 0 });
+});
