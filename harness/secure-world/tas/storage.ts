@@ -73,6 +73,23 @@ function infoBytes(info: ObjectInfo): Uint8Array {
   return bytes;
 }
 
+/** The size of TEE_ObjectInfo in a 64-bit TA, whose two sizes are of 64 bits. */
+const ENUMERATED_SIZE = 40;
+
+/** TEE_ObjectInfo as a 64-bit TA has it in memory, with zeros where it is padded. */
+function enumeratedBytes({ dataSize, dataPosition, handleFlags, ...info }: ObjectInfo): Uint8Array {
+  const { objectType, objectSize, maxObjectSize, objectUsage } = info;
+  const bytes = new Uint8Array(ENUMERATED_SIZE);
+  const view = new DataView(bytes.buffer);
+  for (const [index, word] of [objectType, objectSize, maxObjectSize, objectUsage].entries()) {
+    view.setUint32(index * 4, word, true);
+  }
+  view.setUint32(16, dataSize, true);
+  view.setUint32(24, dataPosition, true);
+  view.setUint32(32, handleFlags, true);
+  return bytes;
+}
+
 type Command = (tee: TeeApi, params: TaParams) => EntryResult;
 /** An object id, copied from the client or left where the client can change it. */
 type IdOf = (param: TaParam) => ObjectId;
@@ -136,14 +153,14 @@ function* nextEnum({ storage }: TeeApi, params: TaParams): SecureTask<number> {
   if (info.type !== NONE && info.type !== MEMREF_OUTPUT) return BAD;
   if (info.type === MEMREF_OUTPUT) {
     const room = info.size;
-    info.size = INFO_SIZE;
-    if (room < INFO_SIZE) return TEEC.TEEC_ERROR_SHORT_BUFFER;
+    info.size = ENUMERATED_SIZE;
+    if (room < ENUMERATED_SIZE) return TEEC.TEEC_ERROR_SHORT_BUFFER;
   }
   const { result, value } = yield* storage.nextObject(enumerator.a);
   if (result !== OK || value === undefined) return result;
   id.write(value.id);
   id.size = value.id.length;
-  if (info.type === MEMREF_OUTPUT) info.write(infoBytes(value.info));
+  if (info.type === MEMREF_OUTPUT) info.write(enumeratedBytes(value.info));
   return OK;
 }
 
