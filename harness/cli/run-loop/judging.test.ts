@@ -166,7 +166,7 @@ test("a malformed file of a board is refused before anything is started", async 
 });
 
 test("every file of known divergences that comes with lockstep loads", async () => {
-  for (const name of ["qemu-virt", "qemu-virt-hyp"]) {
+  for (const name of ["qemu-virt", "qemu-virt-hyp", "qemu-xen"]) {
     const board = await loadBoard(name, { env: {} });
     const planned = await plannedExpectations([board], {});
     for (const { id, expires } of planned.get(name) ?? [])
