@@ -25,10 +25,14 @@ const UART: AgentDevices["uart"] = { kind: "imx", base: 0x3089_0000 };
 const WATCHDOG: AgentDevices["watchdog"] = { kind: "imx-wdog", base: 0x3028_0000 };
 const GIC: AgentDevices["gic"] = { distributor: 0x3880_0000, redistributor: 0x3888_0000 };
 
-/** Sets a stack, starts the watchdog with a time-out of one second, calls PAGE, and then prints `!`. */
+/**
+ * Sets a stack, starts the watchdog with a time-out of one second, switches the UART on, calls PAGE,
+ * and then prints `!`.
+ */
 const BOOT = [
-  0xd2aa_0000, 0x9100_001f, 0xd2a6_0500, 0x5280_2681, 0x7900_0001, 0xd2a9_0001, 0xd63f_0020,
-  0xd2a6_1120, 0x5280_0421, 0xb900_4001, 0x1400_0000,
+  0xd2aa_0000, 0x9100_001f, 0xd2a6_0500, 0x5280_2681, 0x7900_0001, 0xd2a6_1120, 0x5280_0021,
+  0xb900_8001, 0x5288_04e1, 0xb900_8401, 0xd2a9_0001, 0xd63f_0020, 0xd2a6_1120, 0x5280_0421,
+  0xb900_4001, 0x1400_0000,
 ];
 
 const soon = (): Deadline => Deadline.after(120_000, "the test");
@@ -70,7 +74,8 @@ async function start(devices: AgentDevices): Promise<Board> {
     const loaded = `loader,file=${agentFile},addr=0x${PAGE.toString(16)},force-raw=on`;
     const serials = ["-serial", "null", "-serial", "stdio", "-monitor", "none"];
     const args = [...machine, "-kernel", boot, "-device", loaded, ...serials, "-no-reboot"];
-    child = spawn(qemu, args, { stdio: ["pipe", "pipe", "inherit"] });
+    child?.kill("SIGKILL");
+    child = spawn(qemu, args, { stdio: ["pipe", "pipe", "ignore"] });
     child.stdout?.on("data", (bytes: Buffer) => {
       heard += bytes.toString("latin1");
       for (const listener of listeners) listener(bytes);
