@@ -175,3 +175,49 @@ withImage(
   },
   TIMEOUT,
 );
+
+withImage(
+  `one in a hundred bytes wrong both ways: RAM and answers are right, and no call is made twice${why}`,
+  async () => {
+    const { agent, wire } = await start();
+    const random = new Random(3);
+    const sessions: number[] = [];
+    wire.noise = 10;
+    for (let turn = 0; turn < 8; turn += 1) {
+      const [, called, read] = await agent.exec(
+        [
+          { kind: "write", at: DATA, bytes: openSession() },
+          { kind: "smc", x: [0x3200_0004n, 0n, BigInt(DATA), 0n, 0n, 0n, 0n, 0n] },
+          { kind: "read", at: DATA, length: 96 },
+        ],
+        soon(),
+      );
+      expect(called).toEqual({ kind: "smc", x: [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n] });
+      if (read?.kind !== "read") throw new Error("no message");
+      sessions.push(Buffer.from(read.bytes).readUInt32LE(8));
+      const bytes = randomBytes(random, 200);
+      await agent.write((DATA + 4096) as Pa, bytes, soon());
+      const seen = await agent.read((DATA + 4096) as Pa, bytes.length, soon());
+      expect(Buffer.from(seen).equals(bytes)).toBe(true);
+    }
+    expect(wire.faults).toBeGreaterThan(0);
+    // A call that was made twice would have opened, and numbered, one session more.
+    expect(sessions).toEqual(sessions.map((_, index) => (sessions[0] ?? 0) + index));
+  },
+  TIMEOUT,
+);
+
+withImage(
+  `a core that goes away, and a board that resets under the agent, are crashes${why}`,
+  async () => {
+    const first = await start();
+    // PSCI CPU_OFF: the only core that runs goes away.
+    await expect(smc(first.agent, 0x8400_0002)).rejects.toMatchObject({ exitCode: 5 });
+    first.agent.close();
+    await first.live.recover(soon());
+    const { agent } = await start();
+    // PSCI SYSTEM_RESET.
+    await expect(smc(agent, 0x8400_0009)).rejects.toMatchObject({ exitCode: 5 });
+  },
+  TIMEOUT,
+);
