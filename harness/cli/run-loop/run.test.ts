@@ -263,12 +263,13 @@ async function list(...flags: string[]): Promise<{ code: number | null; text: st
 
 test("--list-clauses as text: a paragraph a clause, totals at the end, narrowed by filter and suite", async () => {
   const some = await list("--filter", "^MED-14[13]$");
-  const [first = "", second = "", totals = ""] = some.text.split("\n\n");
+  const [first = "", second = "", totals = "", count = ""] = some.text.split("\n\n");
   expect(first).toMatch(/^MED-141 \[D\] {2}\S.*\n {2}source {4}xen \S/);
   expect(first).toMatch(/\n {2}test {6}harness\/\S+\.test\.ts\n {12}MED-141/);
   expect(first).toMatch(/\n {2}scenario {2}mediator\/attacks#contiguousAnswerXen(?:\n|$)/);
   expect(second).toMatch(/^MED-143 \[R\] /);
-  expect(totals).toMatch(/^sheet .*\nMED +2 +2 +2 +0 +0 .*\nall +2 +2 +2 +0 +0\n$/);
+  expect(totals).toMatch(/^sheet .*\nMED +2 +2 +2 +0 +0 .*\nall +2 +2 +2 +0 +0$/);
+  expect(count).toMatch(/^Scenarios that name them: \d+\.\n$/);
   const lines = (await list()).text.split("\n");
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
   expect((await list("--suite", "mediator")).text).not.toContain("\nTEE-");
