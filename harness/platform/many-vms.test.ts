@@ -16,6 +16,16 @@ const setting = fc.record({
   stress: fc.constantFrom(undefined, "memory" as const),
 });
 
+const CROWDED = {
+  seed: 1,
+  rules: "strict",
+  vms: 4,
+  clients: 3,
+  interrupts: 900,
+  parallel: 300,
+  stress: "memory",
+} as const;
+
 test("however VMs, vCPUs, interrupts and memory pressure fall together, every client gets its own answer", () => {
   let seen = { threadLimit: 0, waits: 0 };
   fc.assert(
@@ -38,7 +48,8 @@ test("however VMs, vCPUs, interrupts and memory pressure fall together, every cl
       expect([mediator?.heapPages, mediator?.frames.pinnedFrames()]).toEqual([0, 0]);
       expect(mediator?.frames.records()).toEqual([]);
     }),
-    { numRuns: budget(15, 600) },
+    // The crowded one is always among them.
+    { numRuns: budget(15, 600), examples: [[CROWDED]] },
   );
   // The property means something only if these came up.
   expect(seen.threadLimit).toBeGreaterThan(0);
