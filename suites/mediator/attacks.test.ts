@@ -4,7 +4,7 @@ import { target } from "../support/target.ts";
 const run = async (name: string): Promise<Record<string, unknown>> =>
   (await target.run(`mediator/attacks#${name}`, null)) as Record<string, unknown>;
 
-test("MED-135: an SHM_ALLOC answer under another command makes xen's OP-TEE write into a stranger's page", async () => {
+test("MED-135: an SHM_ALLOC answer under another command goes through under xen", async () => {
   // Its next request is a file to open, whose name it writes into the memory that it was given.
   expect(await run("commandChangedXen")).toEqual({ next: "FS", written: "/dirf.db" });
 });
@@ -13,7 +13,7 @@ test("MED-135: an SHM_ALLOC answer under another command is a failed allocation 
   expect(await run("commandChangedStrict")).toEqual({ next: "SHM_FREE", written: "" });
 });
 
-test("MED-141: a contiguous SHM_ALLOC answer makes xen's OP-TEE write into a stranger's page", async () => {
+test("MED-141: a contiguous SHM_ALLOC answer goes through under xen", async () => {
   expect(await run("contiguousAnswerXen")).toEqual({ next: "FS", written: "/dirf.db" });
 });
 
@@ -52,12 +52,12 @@ test("MED-106, MED-132: a request that cannot be delivered fails, and strict's g
 
 const BEFORE = { first: 0, pinned: 1, ret: 0 };
 
-test("MED-085: a cookie named in passing unpins a page under xen, and OP-TEE works on it when it is another guest's", async () => {
+test("MED-085: a cookie named in passing under xen", async () => {
   // The other guest put 40 and 2 there; the attacker's TA adds them up in its memory.
   expect(await run("useAfterUnpinXen")).toEqual({ ...BEFORE, still: 0, given: "done", byte: 42 });
 });
 
-test("MED-085: a cookie named in passing unpins nothing under strict", async () => {
+test("MED-085: a cookie named in passing means nothing under strict", async () => {
   const safe = { still: 1, given: "waiting", byte: null };
   expect(await run("useAfterUnpinStrict")).toEqual({ ...BEFORE, ...safe });
 });

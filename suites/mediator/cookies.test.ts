@@ -4,7 +4,7 @@ import { target } from "../support/target.ts";
 const run = (name: string): Promise<unknown> => target.run(`mediator/cookies#${name}`, null);
 const BAD_PARAMETERS = 0xffff_0006;
 
-test("MED-085: a cookie named in passing makes xen forget a buffer that OP-TEE goes on using", async () => {
+test("MED-085: how long xen knows a buffer whose cookie is named in passing", async () => {
   const seen = { first: 0, twice: BAD_PARAMETERS, used: 0, sum: 42 };
   expect(await run("forgottenXen")).toEqual({ ...seen, again: 0 });
 });

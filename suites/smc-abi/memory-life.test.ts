@@ -99,7 +99,7 @@ test(
 );
 
 test(
-  "MSG-2.2.TMEM_NONCONTIG, MED-084: temporary memory named by its cookie: OP-TEE finds it for ever, no guest of strict rules does",
+  "MSG-2.2.TMEM_NONCONTIG, MED-084: temporary memory named by its cookie, in its call and after it",
   "temporaryByCookie",
   async (run, on) => {
     const hidden = on?.conduit === "vm" && on.rules !== "xen";
@@ -112,7 +112,7 @@ test(
 );
 
 test(
-  "MSG-2.2.RMEM, MSG-1.3.CACHE: a reference with bits beside its type is never released",
+  "MSG-2.2.RMEM, MSG-1.3.CACHE: a reference with bits beside its type, in use and unregistered",
   "neverReleased",
   async (run) => {
     expect(await run()).toEqual({ used: FROM_TA, waits: true, ret: 7, stillUsed: FROM_TA });

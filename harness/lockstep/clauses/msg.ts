@@ -73,7 +73,7 @@ META | a META parameter is BAD_PARAMETERS |
 MAX_PARAMS | more than 4 are BAD_PARAMETERS |
 VALUE | a and b in 32 bits; c goes neither in nor out |
 TMEM_NULL | buf_ptr 0 is a NULL memref of size 0, whatever else it says |
-TMEM_NONCONTIG | a page list is a registered object for this call, and is never released after it |
+TMEM_NONCONTIG | a page list is a registered object for this call |
 TMEM_CONTIGUOUS | only in reserved or protected memory |
 RMEM | unknown cookie BAD_PARAMETERS, range SECURITY; no NULL form |
 RESERVED | a reserved type is BAD_PARAMETERS |
