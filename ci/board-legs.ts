@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../harness/base/index.ts";
-import { cli, type CliRun, countRun } from "./cli.ts";
+import { cli, type CliRun, countCompared, countRun } from "./cli.ts";
 import { fuzzOnBoard } from "./fuzz.ts";
 import { jest } from "./jest.ts";
 import { loadBoard } from "../harness/board/index.ts";
@@ -58,7 +58,7 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
   }
   if (xtest === undefined) {
     await lane.stage(`suites, ${board}`, async (abort) =>
-      countRun(await cli(["run", "--board", board, "--json"], abort), { exitCodes: [0] }),
+      countCompared(await cli(["run", "--board", board, "--json"], abort), board),
     );
     return;
   }
@@ -78,9 +78,10 @@ async function guestLegs(lane: Lane, board: string, imageDir: string): Promise<v
     return { passed: counts.passed, failed: counts.failed + counts.skipped, skipped: 0 };
   });
   await lane.stage(`suites, ${board}`, async (abort) =>
-    countRun(await cli(["run", "--board", board, "--suite", ...SCENARIOS, "--json"], abort), {
-      exitCodes: [0],
-    }),
+    countCompared(
+      await cli(["run", "--board", board, "--suite", ...SCENARIOS, "--json"], abort),
+      board,
+    ),
   );
   await lane.stage(`short xtest, ${board}`, async (abort) => {
     const filter = `^xtest\\.(${SHORT_XTEST.join("|")})$`;
@@ -108,7 +109,7 @@ async function fullXtest(board: string, abort: AbortSignal): Promise<Counts> {
     const text = `xtest on ${board}: ${own?.cases ?? 0} cases, ${own?.failed ?? "?"} failed, ${seen} subtests, recorded ${min ?? "?"} to ${max ?? "?"}`;
     const good = own?.cases === WHOLE_XTEST && own.failed === 0 && inRange;
     process.stdout.write(`${good ? "ok" : "not ok"} ${text}\n`);
-    return add(countRun(run, { exitCodes: [0] }), {
+    return add(countCompared(run, board), {
       passed: good ? 1 : 0,
       failed: good ? 0 : 1,
       skipped: 0,

@@ -2,8 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../harness/base/index.ts";
-import type { CaseResult } from "../harness/run/index.ts";
-import { type Counts, show } from "./stages.ts";
+import type { CaseResult, Divergences } from "../harness/run/index.ts";
+import { add, type Counts, show } from "./stages.ts";
 
 /** What `lockstep run --json` prints, as far as the test lane reads it. */
 export interface RunDocument {
@@ -11,6 +11,7 @@ export interface RunDocument {
   readonly bundle: string;
   readonly problems: readonly string[];
   readonly cases: readonly CaseResult[];
+  readonly divergences?: Divergences;
 }
 
 export interface CliRun {
@@ -57,4 +58,30 @@ export function countRun(run: CliRun, accept: { exitCodes: readonly number[] }):
     for (const problem of problems) process.stdout.write(`${problem}\n`);
   }
   return { passed, failed: failed + wrongExit, skipped };
+}
+
+/** Runs of scenarios that each QEMU board shares with the emulated platform at least. */
+const FEWEST_COMPARED = 100;
+
+/**
+ * Counts a run in which a board's scenarios were held against the emulated platform's, and that as one
+ * case more: enough of them were compared, all that ran, and nothing is unexplained.
+ */
+export function countCompared(run: CliRun, board: string): Counts {
+  const own = run.document.divergences?.targets.find(({ target }) => target === board);
+  const good =
+    own !== undefined &&
+    own.compared >= FEWEST_COMPARED &&
+    own.unexplained === 0 &&
+    own.notCompared === 0;
+  const text =
+    own === undefined
+      ? "nothing"
+      : `${own.compared} runs, ${own.equal} equal, ${own.explained} explained, ` +
+        `${own.unexplained} unexplained, ${own.notCompared} cases not compared`;
+  process.stdout.write(
+    `${good ? "ok" : "not ok"} ${board} against the emulated platform: ${text}\n`,
+  );
+  const one = { passed: good ? 1 : 0, failed: good ? 0 : 1, skipped: 0 };
+  return add(countRun(run, { exitCodes: [0] }), one);
 }

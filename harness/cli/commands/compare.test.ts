@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { packageRoot } from "../../base/index.ts";
@@ -189,7 +189,7 @@ test("traces that both bundles have are compared, and a divergence is exit code 
   expect(traces).toMatchObject({ compared: 1, divergences: [{ caseId: "s.a", echoes: 0 }] });
 });
 
-test("a trace is printed in canonical form, and one that there is not is an error", async () => {
+test("a trace is printed in canonical form, and one that there is not, or not any more, is an error", async () => {
   const dir = await traced("t4", "0xc");
   const printed = await lockstep(["report", "trace", dir, "--filter", "^s\\."]);
   expect(printed.stdout.toString()).toBe(
@@ -210,5 +210,20 @@ test("a trace is printed in canonical form, and one that there is not is an erro
   ]) {
     const none = await lockstep(["report", "trace", dir, ...args]);
     expect(none.code).toBe(2);
+    if (args[1] !== "(") expect(none.stderr).toContain("traces of 1 cases on b");
   }
+  const whole = await traced("t5", "0xc");
+  rmSync(path.join(dir, "traces", "b", "s.a.jsonl.gz"));
+  for (const args of [
+    ["report", "trace", dir],
+    ["compare", whole, dir],
+  ]) {
+    const { code, stderr } = await lockstep(args);
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringContaining("the trace of s.a on b is damaged"),
+    ]);
+  }
+  const bare = await lockstep(["report", "trace", bundle("t6", [CASE])]);
+  expect([bare.code, bare.stderr]).toEqual([2, expect.stringContaining("has no traces")]);
 });

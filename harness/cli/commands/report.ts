@@ -40,7 +40,7 @@ export const build: CommandBuilder = (context) => {
   examples(verify, [["lockstep report verify lockstep-out/RUN", "before handing it on"]]);
   const trace = new Command("trace")
     .description(
-      "Print traces of scenarios in canonical form, a line for each record: symbols for what two\n" +
+      "Print traces of scenarios in canonical form, a line for each record: symbols for what two " +
         "platforms name differently, a call together with its RPCs (docs/divergences.md).",
     )
     .argument("<bundle>", "the folder that `lockstep run` left")
@@ -115,13 +115,24 @@ async function traceCommand(
       (patterns.length === 0 || patterns.some((pattern) => pattern.test(caseId))),
   );
   if (files.length === 0) {
-    throw new UsageError("the bundle has no such trace", {
+    const all = reader.traceIndex?.files ?? [];
+    if (all.length > 0) {
+      const boards = [...new Set(all.map(({ target }) => target))].join(", ");
+      throw new UsageError("no trace fits --filter and --board", {
+        where: bundle,
+        seen: `traces of ${all.length} cases on ${boards}`,
+        next: "--filter is matched against ids such as smc-abi.calls_uid…; results.json holds all.",
+      });
+    }
+    throw new UsageError("the bundle has no traces", {
       where: bundle,
-      next: "Traces are recorded with `lockstep run --trace`, and whenever scenarios run on a board.",
+      next: reader.incomplete
+        ? "The run did not end, so none are listed; the files are under traces/ (`zcat`)."
+        : "Traces are recorded with `lockstep run --trace`, and whenever scenarios run on a board.",
     });
   }
-  for (const { target, caseId } of files) {
-    for (const one of await reader.traces(target, caseId)) {
+  for (const file of files) {
+    for (const one of await reader.listedTraces(file)) {
       context.out(`${printable(renderTrace(one))}\n`);
     }
   }

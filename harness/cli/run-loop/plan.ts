@@ -57,6 +57,14 @@ export async function planRun(options: RunOptions, env: NodeJS.ProcessEnv): Prom
   const targets = await ownTargets(options);
   const { transport } = options;
   const named = await checkedBoards(options.boards, targets, env);
+  if (transport !== undefined && !named.some(isBridged)) {
+    throw new UsageError(
+      `--transport ${transport} is for boards, and none of this run's runs scenarios`,
+      {
+        next: "Name one with --board, or leave --transport out.",
+      },
+    );
+  }
   const boards =
     transport === undefined ? named : named.map((one) => withTransport(one, transport));
   if (options.stress !== undefined) refuseReal(boards, options.stress);

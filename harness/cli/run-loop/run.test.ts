@@ -81,6 +81,7 @@ test.each([
   [["--board", "qemu-vrit"], 'did you mean "qemu-virt"?'],
   [["--baseline", "/nonexistent"], "/nonexistent"],
   [["--retries", "many"], "Write a whole number"],
+  [["--transport", "agent"], "--transport agent is for boards"],
   [["--stress", "cpu"], "Allowed choices are memory"],
   [
     ["--stress", "memory", "--board", "qemu-virt"],

@@ -35,26 +35,28 @@ export async function compareBundleTraces(
   const divergences: TraceDivergence[] = [];
   let compared = 0;
   for (const pair of pairs) {
-    const known = new Set(
-      old.files.filter(({ target }) => target === pair.before).map(({ caseId }) => caseId),
+    const known = new Map(
+      old.files.filter(({ target }) => target === pair.before).map((one) => [one.caseId, one]),
     );
-    for (const { target, caseId } of now.files) {
-      if (target !== pair.after || !known.has(caseId)) continue;
-      const left = await before.traces(pair.before, caseId);
-      const right = await after.traces(target, caseId);
+    for (const file of now.files) {
+      const { target, caseId } = file;
+      const other = known.get(caseId);
+      if (target !== pair.after || other === undefined) continue;
+      const left = await before.listedTraces(other);
+      const right = await after.listedTraces(file);
       for (const trace of right) {
         const { run, reference, conduit, rules } = trace.header;
-        const other = left.find(
+        const same = left.find(
           ({ header }) =>
             header.run === run &&
             header.reference === reference &&
             header.conduit === conduit &&
             header.rules === rules,
         );
-        if (other === undefined) continue;
+        if (same === undefined) continue;
         compared += 1;
         const resultsOnly = await isByResults(reference);
-        const { cause, echoes } = compareTraces(other, trace, { resultsOnly });
+        const { cause, echoes } = compareTraces(same, trace, { resultsOnly });
         if (cause !== undefined) {
           divergences.push({ target, caseId, run, reference, cause, echoes });
         }

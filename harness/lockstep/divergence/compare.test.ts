@@ -269,6 +269,16 @@ test("results are compared leaf by leaf, and an address in one stands for its pa
   expect(compareTraces(left, crashed).cause).toMatchObject({ kind: "end", call: "end" });
 });
 
+const returning = (names: Names): Trace =>
+  traceOf([open(1), INVOKE], names, { result: () => ({ calls: names.thread }) });
+
+test("a count that differs is not taken for a thread that has these two numbers", () => {
+  expect(compareTraces(returning(EMULATED_NAMES), returning(REAL_NAMES)).cause).toMatchObject({
+    kind: "result",
+    fields: [{ field: "value.calls", left: "0", right: "1" }],
+  });
+});
+
 test("with results only, what came before does not count", () => {
   const left = traceOf([{ op: "time", page: 1 }], EMULATED_NAMES);
   const right = { ...traceOf([], EMULATED_NAMES) };

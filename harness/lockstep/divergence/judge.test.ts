@@ -208,6 +208,35 @@ test("what has no counterpart is said to be not compared", async () => {
   ]);
 });
 
+const more = async (): Promise<Trace[]> => [emulated([12]), emulated([12], { run: 1 })];
+
+test("a case that passed without a trace, or with fewer runs than its counterpart, is not compared either", async () => {
+  const judge = judgeWith([COUNT], { reference: more });
+  expect((await judge.judge(result, [])).status).toBe("pass");
+  expect((await judge.judge({ ...result, id: "smc-abi.b" }, [board([12])])).status).toBe("pass");
+  const { totals, notCompared, expectations } = judge.finish(all);
+  expect(totals).toMatchObject({ compared: 1, equal: 1, notCompared: 2 });
+  expect(notCompared.map(({ caseId, reason }) => [caseId, reason])).toEqual([
+    [CASE, "there is no trace of it"],
+    ["smc-abi.b", "the emulated platform has more runs of it"],
+  ]);
+  expect(expectations).toMatchObject([{ outcome: "untested" }]);
+});
+
+const cut = (trace: Trace): Trace => {
+  const end = trace.records.at(-1);
+  if (end?.type !== "end") throw new Error("a trace without an end");
+  return { ...trace, records: [...trace.records.slice(0, -1), { ...end, dropped: 7 }] };
+};
+
+test("of a trace that was too long to be kept only the end is compared, and it does not count as equal", async () => {
+  const judge = judgeWith([]);
+  expect((await judge.judge(result, [cut(board([14]))])).status).toBe("pass");
+  const { totals, notCompared } = judge.finish(all);
+  expect(totals).toMatchObject({ compared: 0, equal: 0, notCompared: 1 });
+  expect(notCompared[0]?.reason).toMatch(/too long/);
+});
+
 test("of a scenario whose way is its platform's own only the results are compared", async () => {
   const judge = judgeWith([], { resultsOnly: async () => true });
   expect((await judge.judge(result, [board([14])])).status).toBe("pass");

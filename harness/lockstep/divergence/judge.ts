@@ -61,7 +61,11 @@ export class DivergenceJudge {
    * expectation that matched says that it covers that.
    */
   async judge(result: CaseResult, traces: readonly Trace[]): Promise<CaseResult> {
-    if (traces.length === 0 || NOTHING_RAN.has(result.status)) return result;
+    if (NOTHING_RAN.has(result.status)) return result;
+    if (traces.length === 0) {
+      if (result.status === "pass") this.#leaveOut(result.id, "there is no trace of it");
+      return result;
+    }
     if (result.infrastructure === true) {
       this.#ledger.missed(result.id);
       this.#leaveOut(result.id, "the laboratory failed");
@@ -79,8 +83,18 @@ export class DivergenceJudge {
         whole = false;
         continue;
       }
+      if (isCut(reference) || isCut(trace)) {
+        // What it returned says something all the same.
+        this.#leaveOut(result.id, "its trace was too long to be kept; only results were compared");
+        whole = false;
+      }
       const run = await this.#compare(reference, trace, known);
       if (run !== undefined) found.push(run);
+    }
+    const made = new Set(traces.map(({ header }) => header.run));
+    if (result.status === "pass" && !references.every(({ header }) => made.has(header.run))) {
+      this.#leaveOut(result.id, "the emulated platform has more runs of it");
+      whole = false;
     }
     this.#runs.push(...found);
     if (whole && result.status !== "crash" && result.status !== "timeout") {
@@ -95,17 +109,16 @@ export class DivergenceJudge {
     known: CaseExpectations,
   ): Promise<RunDivergence | undefined> {
     const { caseId, run, reference: scenario } = trace.header;
-    const resultsOnly =
-      (await this.#options.resultsOnly(scenario)) || isCut(reference) || isCut(trace);
+    const cut = isCut(reference) || isCut(trace);
+    const resultsOnly = cut || (await this.#options.resultsOnly(scenario));
     const { cause, explained, echoes } = compareTraces(reference, trace, {
       explain: known.explain,
       resultsOnly,
     });
-    this.#compared += 1;
-    if (cause === undefined && explained.length === 0) {
-      this.#equal += 1;
-      return undefined;
-    }
+    const differs = cause !== undefined || explained.length > 0;
+    if (differs || !cut) this.#compared += 1;
+    if (!differs && !cut) this.#equal += 1;
+    if (!differs) return undefined;
     const expired = cause === undefined ? undefined : known.expired();
     return {
       target: this.#options.target,

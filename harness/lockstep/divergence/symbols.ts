@@ -3,12 +3,19 @@ import type { FieldValue, SymbolClass } from "./model.ts";
 export type SymbolValue = Extract<FieldValue, { kind: "symbol" }>;
 
 interface Pair {
+  readonly of: SymbolClass;
   readonly number: number;
   readonly left: string;
   readonly right: string;
 }
 
 export type Side = "left" | "right";
+
+/**
+ * What scenarios return of what is named by symbols. Threads, clients and the like are small numbers on
+ * both sides: a count that happens to equal one is not meant.
+ */
+const RETURNED: ReadonlySet<SymbolClass> = new Set(["page", "cookie", "session", "version"]);
 
 /** Which symbol of the left is which of the right, as far as two traces have been compared. */
 export class Bijection {
@@ -41,10 +48,11 @@ export class Bijection {
     return name + value.beside;
   }
 
-  /** Whether two numbers stand for one symbol that was paired, or for places in one page. */
+  /** Whether two numbers stand for one symbol that was paired and can be returned, or for places in one page. */
   sameNumber(left: bigint, right: bigint): boolean {
-    for (const { left: l, right: r } of this.#left.values()) {
-      const isPage = l.startsWith("page ");
+    for (const { of, left: l, right: r } of this.#left.values()) {
+      if (!RETURNED.has(of)) continue;
+      const isPage = of === "page";
       if (isPage && (left & 0xfffn) !== (right & 0xfffn)) continue;
       const shift = isPage ? 12n : 0n;
       if (valueOf(l) === left >> shift && valueOf(r) === right >> shift) return true;
@@ -55,7 +63,7 @@ export class Bijection {
   #pair(of: SymbolClass, left: string, right: string): void {
     const number = (this.#counts.get(of) ?? 0) + 1;
     this.#counts.set(of, number);
-    const pair: Pair = { number, left, right };
+    const pair: Pair = { of, number, left, right };
     this.#left.set(left, pair);
     this.#right.set(right, pair);
   }

@@ -16,7 +16,7 @@ import type { Divergences } from "../divergences.ts";
 import { divergences } from "./divergence-shapes.ts";
 import { exists, parse, readJson, requirePlainFile } from "./outside.ts";
 import { caseResult, clauseCatalogue, results, runEvent, runInfo } from "./shapes.ts";
-import { readTraceIndex, readTraces, type TraceIndex } from "./trace-reader.ts";
+import { readTraceIndex, readTraces, type TraceFileInfo, type TraceIndex } from "./trace-reader.ts";
 
 /** Bytes of a raw stream, with the place they were really taken from. */
 export interface Slice {
@@ -125,6 +125,18 @@ export class BundleReader {
    */
   async traces(target: string, caseId: string): Promise<Trace[]> {
     return await readTraces(this.dir, target, caseId);
+  }
+
+  /** The same of a file that `traceIndex` lists. Throws UsageError also where runs are missing. */
+  async listedTraces({ target, caseId, runs }: TraceFileInfo): Promise<Trace[]> {
+    const found = await this.traces(target, caseId);
+    if (found.length === runs) return found;
+    throw new UsageError(`the trace of ${caseId} on ${target} is damaged`, {
+      where: this.dir,
+      expected: `${runs} runs, as traces.json says`,
+      seen: String(found.length),
+      next: "`lockstep report verify` tells what else is not as it was written.",
+    });
   }
 
   /** The trace files of the run; undefined where nothing was traced or the run did not end. */
