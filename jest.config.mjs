@@ -14,7 +14,13 @@ export default {
       ...unit,
       displayName: "boards",
       testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
-      testPathIgnorePatterns: ["/xen\\.board\\.test\\.js$"],
+      testPathIgnorePatterns: ["/(?:xen|agent-imx)\\.board\\.test\\.js$"],
+    },
+    {
+      // Those that need a QEMU with the machine imx8mp-evk, and no image.
+      ...unit,
+      displayName: "imx",
+      testMatch: ["<rootDir>/dist/harness/**/agent-imx.board.test.js"],
     },
     {
       // Those that need the image qemu-xen.
