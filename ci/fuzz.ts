@@ -44,6 +44,7 @@ interface BoardFuzzDocument {
   readonly secureSmcs: number;
   readonly restores: number;
   readonly reboots: number;
+  readonly lost: number;
   readonly findings: readonly {
     readonly kind: string;
     readonly title: string;
@@ -81,15 +82,16 @@ export async function fuzzOnBoard(
   } catch {
     throw new Error(`lockstep ${line.join(" ")} exited ${exitCode} and printed no JSON document`);
   }
-  const { programs, secureSmcs, restores, reboots, findings, time } = document;
+  const { programs, secureSmcs, restores, reboots, lost, findings, time } = document;
   process.stdout.write(
     `${board}, seed ${seed}: ${programs} programs, ${secureSmcs} SMCs of the real secure world in ` +
-      `${time.seconds} s, ${restores} restores, ${reboots} reboots, ${findings.length} differences\n`,
+      `${time.seconds} s, ${restores} restores, ${reboots} reboots, ${lost} lost, ${findings.length} differences\n`,
   );
   for (const { kind, title, file } of findings) {
     process.stdout.write(`${kind}: ${title}\n  lockstep fuzz --board ${board} --replay ${file}\n`);
   }
-  const failed = exitCode !== 0 || findings.length > 0;
+  // A program that says nothing is none that passed.
+  const failed = exitCode !== 0 || findings.length > 0 || lost > 0;
   if (!failed) await rm(out, { recursive: true, force: true });
   return { passed: failed ? 0 : 1, failed: failed ? 1 : 0, skipped: 0 };
 }

@@ -219,6 +219,9 @@ function tell(
   if (result.predictedCrashes > 0) {
     lines.push(`${result.predictedCrashes} programs crash model and board at the same SMC`);
   }
+  if (result.lost > 0) {
+    lines.push(`${result.lost} programs lost to the laboratory, or not ended in time`);
+  }
   for (const { expectation, reason, count } of result.explained) {
     lines.push(`explained by ${expectation} (${count} programs): ${reason}`);
   }

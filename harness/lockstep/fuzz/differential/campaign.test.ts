@@ -11,7 +11,13 @@ const SEED = 5;
 test("two equal secure worlds do not differ, however hostile the guests", async () => {
   const { target, tas } = await standIn();
   const result = await runDifferential({ target, tas, rules: "strict", seed: SEED, runs: 12 });
-  expect(result).toMatchObject({ programs: 12, differing: 0, findings: [], interrupted: false });
+  expect(result).toMatchObject({
+    programs: 12,
+    lost: 0,
+    differing: 0,
+    findings: [],
+    interrupted: false,
+  });
   expect(result.secureSmcs).toBeGreaterThan(500);
   expect(result.created).toBeGreaterThan(12);
 });
@@ -35,7 +41,7 @@ test("one failure of the laboratory costs a program, two in a row end the campai
   const one = await standIn((run) => run === 1);
   const options = { rules: "strict", seed: SEED, runs: 4 } as const;
   const result = await runDifferential({ ...options, target: one.target, tas: one.tas });
-  expect(result.programs).toBe(3);
+  expect(result).toMatchObject({ programs: 3, lost: 1 });
   const two = await standIn((run) => run >= 1);
   await expect(
     runDifferential({ ...options, target: two.target, tas: two.tas }),

@@ -53,6 +53,8 @@ export interface DifferentialTotals {
   readonly reboots: number;
   /** Programs that crash the real secure world where the model says that they do. */
   readonly predictedCrashes: number;
+  /** Programs that say nothing, as the laboratory failed in them or they did not end in time. */
+  readonly lost: number;
   /** Programs that differ. */
   readonly differing: number;
 }
@@ -131,6 +133,7 @@ class Campaign {
     restores: 0,
     reboots: 0,
     predictedCrashes: 0,
+    lost: 0,
     differing: 0,
   };
   #failures = 0;
@@ -195,7 +198,10 @@ class Campaign {
 
   async #one(number: number, program: Program): Promise<void> {
     const outcome = await this.#guarded(program, number, true);
-    if (outcome === undefined) return;
+    if (outcome === undefined) {
+      if (this.#options.abort?.aborted !== true) this.#totals.lost += 1;
+      return;
+    }
     this.#totals.programs += 1;
     this.#totals.steps += program.steps.length;
     if (outcome.how === "same") return;
