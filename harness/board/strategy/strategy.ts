@@ -162,11 +162,22 @@ export class BootStrategy {
     const { boot, patterns } = this.#bootConfig();
     const { config, primary, detector } = this.#parts;
     await this.#stage("bootloader", boot.bootloader.timeoutMs, deadline, async (limit) => {
+      this.#mustBeThere();
       await this.#fresh(limit);
       const found = config.power.driver === "none";
       await reachBootloader(primary, patterns, boot.bootloader.interrupt, limit, found);
     });
     detector.enter("up");
+  }
+
+  /** Nobody switches on a board, or a port that it feeds, where nothing can: it would be waited for in vain. */
+  #mustBeThere(): void {
+    const { config, primary } = this.#parts;
+    if (config.power.driver !== "none" || this.#state !== "unknown" || primary.attached) return;
+    throw new InfrastructureError(`console ${primary.name} of board ${config.name} is not there`, {
+      where: config.file,
+      next: `Check the cable, and the device in the board file; \`lockstep doctor ${config.name}\` shows it.`,
+    });
   }
 
   /** Without a switch: the boot loader resets the machine, or a watchdog does, or a person. */
@@ -175,10 +186,11 @@ export class BootStrategy {
     const { config, primary, detector, progress } = this.#parts;
     const limitMs = boot.bootloader.timeoutMs + WATCHDOG_MS;
     await this.#stage("bootloader", limitMs, deadline, async (limit) => {
+      this.#mustBeThere();
       this.#booting("rebooting");
       await resetFromLoader(primary, limit, () => {
-        const how = config.power.driver === "manual" ? "Please reset it." : "";
-        progress.warn(`board ${config.name} does not react; its watchdog may reset it. ${how}`);
+        const how = config.power.driver === "manual" ? " Please reset it." : "";
+        progress.warn(`board ${config.name} does not react; its watchdog may reset it.${how}`);
       });
       await reachBootloader(primary, patterns, boot.bootloader.interrupt, limit);
     });

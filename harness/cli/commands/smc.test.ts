@@ -113,3 +113,22 @@ test("a SoC's own call is refused unless the unit is expendable and confirmed by
   expect(allowed.code).toBe(2);
   expect(allowed.stderr).toMatch(/does not say which RAM is free.*Add `bridge: \{ free_ram:/);
 });
+
+test("a port that is not there is not waited for where nothing switches the board", async () => {
+  mkdirSync(path.join(cwd, "boards", "types"), { recursive: true });
+  writeFileSync(
+    path.join(cwd, "boards", "types", "cable.yaml"),
+    `platform: hardware
+soc: i.MX8M Plus
+consoles: { normal: { device: /dev/serial/by-path/none } }
+power: { driver: none }
+boot: { bootloader: { prompt: "=> $" } }
+bridge: { free_ram: { base: 0x60000000, size: 64MiB } }
+`,
+  );
+  const file = path.join(cwd, "boards", "unplugged.yaml");
+  writeFileSync(file, "type: cable\nssh: none\nxtest: none\n");
+  const { code, stderr } = await lockstep(["smc", "unplugged", "CALLS_UID"], { cwd });
+  expect(stderr).toContain("console normal of board unplugged is not there");
+  expect(code).toBe(3);
+});
