@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../harness/base/index.ts";
 import type { CaseResult, Divergences } from "../harness/run/index.ts";
-import { add, type Counts, show } from "./stages.ts";
+import { type Counts, show } from "./stages.ts";
 
 /** What `lockstep run --json` prints, as far as the test lane reads it. */
 export interface RunDocument {
@@ -12,6 +12,12 @@ export interface RunDocument {
   readonly problems: readonly string[];
   readonly cases: readonly CaseResult[];
   readonly divergences?: Divergences;
+  readonly clauses?: {
+    readonly clauses: readonly {
+      readonly id: string;
+      readonly on: Readonly<Record<string, unknown>>;
+    }[];
+  };
 }
 
 export interface CliRun {
@@ -62,26 +68,34 @@ export function countRun(run: CliRun, accept: { exitCodes: readonly number[] }):
 
 /** Runs of scenarios that each QEMU board shares with the emulated platform at least. */
 const FEWEST_COMPARED = 100;
+/** Clauses that each board's scenarios reach at least. */
+const FEWEST_CLAUSES = 50;
+
+/** One case: that `good` is so, told as TAP does. */
+export function check(good: boolean, text: string): Counts {
+  process.stdout.write(`${good ? "ok" : "not ok"} ${text}\n`);
+  return { passed: good ? 1 : 0, failed: good ? 0 : 1, skipped: 0 };
+}
 
 /**
- * Counts a run in which a board's scenarios were held against the emulated platform's, and that as one
- * case more: enough of them were compared, all that ran, and nothing is unexplained.
+ * Whether a board's scenarios were held against the emulated platform's: enough of them were compared,
+ * all that ran, and nothing is unexplained.
  */
-export function countCompared(run: CliRun, board: string): Counts {
-  const own = run.document.divergences?.targets.find(({ target }) => target === board);
-  const good =
-    own !== undefined &&
-    own.compared >= FEWEST_COMPARED &&
-    own.unexplained === 0 &&
-    own.notCompared === 0;
-  const text =
-    own === undefined
-      ? "nothing"
-      : `${own.compared} runs, ${own.equal} equal, ${own.explained} explained, ` +
-        `${own.unexplained} unexplained, ${own.notCompared} cases not compared`;
-  process.stdout.write(
-    `${good ? "ok" : "not ok"} ${board} against the emulated platform: ${text}\n`,
+export function checkCompared({ document }: CliRun, board: string): Counts {
+  const own = document.divergences?.targets.find(({ target }) => target === board);
+  const against = `${board} against the emulated platform`;
+  if (own === undefined) return check(false, `${against}: nothing`);
+  const { compared, equal, explained, unexplained, notCompared } = own;
+  return check(
+    compared >= FEWEST_COMPARED && unexplained === 0 && notCompared === 0,
+    `${against}: ${compared} runs, ${equal} equal, ${explained} explained, ` +
+      `${unexplained} unexplained, ${notCompared} cases not compared`,
   );
-  const one = { passed: good ? 1 : 0, failed: good ? 0 : 1, skipped: 0 };
-  return add(countRun(run, { exitCodes: [0] }), one);
+}
+
+/** Whether a target is a column of the clause matrix, with something in it. */
+export function checkColumn({ document }: CliRun, target: string): Counts {
+  const reached = document.clauses?.clauses.filter(({ on }) => on[target] !== undefined) ?? [];
+  const text = `${reached.length} clauses of the matrix have cases on ${target}`;
+  return check(reached.length >= FEWEST_CLAUSES, text);
 }

@@ -1,4 +1,4 @@
-import { boardLegs } from "./board-legs.ts";
+import { boardLegs, matrixLeg } from "./board-legs.ts";
 import { cli, countRun } from "./cli.ts";
 import { fuzz } from "./fuzz.ts";
 import { jest } from "./jest.ts";
@@ -24,6 +24,10 @@ async function main(): Promise<number> {
     return await fuzz(seed, ["--time", FUZZ_TIME], abort);
   });
   for (const board of boards.filter((name) => name !== "")) await boardLegs(lane, board);
+  await matrixLeg(
+    lane,
+    boards.filter((name) => name !== ""),
+  );
   // Skipped, with the reason, where LOCKSTEP_QEMU_IMX8MP names no QEMU that has the machine.
   if (boards.length > 0) {
     await lane.stage("agent, i.MX8M Plus", async (abort) => await jest("imx", abort));

@@ -1,4 +1,4 @@
-import { boardLegs } from "./board-legs.ts";
+import { boardLegs, matrixLeg } from "./board-legs.ts";
 import { cli, countRun } from "./cli.ts";
 import { fuzz } from "./fuzz.ts";
 import { jest } from "./jest.ts";
@@ -23,6 +23,7 @@ async function main(): Promise<number> {
   );
   await lane.stage("fuzz, small", async (abort) => await fuzz(FUZZ.seed, FUZZ.amount, abort));
   for (const board of boards) await boardLegs(lane, board);
+  await matrixLeg(lane, boards);
   // Skipped, with the reason, where LOCKSTEP_QEMU_IMX8MP names no QEMU that has the machine.
   if (boards.length > 0) {
     await lane.stage("agent, i.MX8M Plus", async (abort) => await jest("imx", abort));

@@ -67,10 +67,11 @@ export function judge(
     const title = titleOf(cause);
     return { key: keyOf(title), title, clauses: cause.clauses, cause, explained };
   }
-  if (explained.length > 0) return { key: "", title: "", clauses: [], explained };
   // What differs in names only is the same; memory has none.
   const rest = firstDifference(model.records.filter(isBare), real.records.filter(isBare));
-  if (rest === undefined) return undefined;
+  if (rest === undefined) {
+    return explained.length > 0 ? { key: "", title: "", clauses: [], explained } : undefined;
+  }
   const title = unlike(rest.left, rest.right);
   return { key: keyOf(title), title, clauses: [], explained };
 }
