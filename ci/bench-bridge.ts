@@ -47,7 +47,7 @@ export interface BridgeBench {
 }
 
 /** Opens a board that boots its reference image, at its boot loader. */
-async function atLoader<T>(
+export async function atLoader<T>(
   name: string,
   sharedRam: string | undefined,
   use: (board: LiveBoard) => Promise<T>,

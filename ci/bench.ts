@@ -7,6 +7,7 @@ import { benchPageList } from "../harness/mediator/index.ts";
 import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
 import { benchRpmb } from "../harness/rpmb/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
+import { benchAgent } from "./bench-agent.ts";
 import { benchBridge, benchScenarios } from "./bench-bridge.ts";
 import { benchEmulatedInvoke, benchInvokeAgainstReal } from "./bench-invoke.ts";
 import { benchFullXtest } from "./bench-xtest.ts";
@@ -96,12 +97,25 @@ async function measureBridge(
   boards: readonly string[],
   measure: (name: string, entry: Entry) => void,
 ): Promise<void> {
-  const names = { sharedRam: "smcSharedRam", console: "smcConsole", memory: "bridgedMemory" };
+  const names = {
+    sharedRam: "smcSharedRam",
+    console: "smcConsole",
+    memory: "bridgedMemory",
+    agent: "smcAgent",
+    agentWireSmc: "agentSmcOf115200Baud",
+    agentWireMemory: "agentMemoryOf115200Baud",
+    agentMemory: "agentMemory",
+  };
   if (boards.includes("qemu-virt")) {
     const { sharedRam, console: overConsole, memory } = await benchBridge();
     measure(names.sharedRam, atLeast(0.7, sharedRam));
     measure(names.console, atLeast(0.8, overConsole));
     measure(names.memory, { figures: memory });
+    const agent = await benchAgent();
+    measure(names.agent, atLeast(0.7, agent.smc));
+    measure(names.agentWireSmc, atLeast(0.8, agent.wireSmc));
+    measure(names.agentWireMemory, atLeast(0.8, agent.wireMemory));
+    measure(names.agentMemory, { figures: agent.memory });
   } else {
     const skipped = "needs real OP-TEE; LOCKSTEP_BOARDS does not name qemu-virt";
     for (const name of Object.values(names)) measure(name, { skipped });
