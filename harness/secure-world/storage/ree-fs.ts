@@ -3,7 +3,7 @@ import { SecureMutex } from "../sync.ts";
 import type { SecureTask, Thread } from "../thread.ts";
 import type { BackEnd, ObjectName, OpenedFile, StorageDirectory, StorageFile } from "./back-end.ts";
 import { DirFile } from "./dir-file.ts";
-import { codeOf, fail, perhaps, unless } from "./failure.ts";
+import { codeOf, fail, Failure, perhaps, unless } from "./failure.ts";
 import { fsRemove } from "./fs-rpc.ts";
 import { type DirectoryPlace, fileName, openReeFile, type ReeFile } from "./ree-file.ts";
 import type { RootAnchor } from "./root-anchor.ts";
@@ -138,9 +138,33 @@ export class ReeFs implements BackEnd {
     };
     return {
       next: (reader) =>
-        this.#using(reader, (directory) => next(directory.next(reader, uuid, from))),
-      close: (closer) => this.#mutex.hold(closer, this.#put(closer, false)),
+        this.#mutex.hold(
+          reader,
+          this.#list(reader, (directory) => next(directory.next(reader, uuid, from))),
+        ),
+      close: (closer) => this.#mutex.hold(closer, this.#endListing(closer)),
     };
+  }
+
+  /** One object of a listing. Before 4.11 the end of the list closes the directory as failures do. */
+  *#list<T>(thread: Thread, task: (directory: DirFile) => SecureTask<T>): SecureTask<T> {
+    const directory = yield* this.#get(thread);
+    let found: T;
+    try {
+      found = yield* task(directory);
+    } catch (error) {
+      const atEnd = error instanceof Failure && error.code === NOT_FOUND;
+      yield* this.#put(thread, !atEnd || !this.#core.since(4, 11));
+      throw error;
+    }
+    yield* this.#put(thread, false);
+    return found;
+  }
+
+  /** Before 4.11 a listing whose directory is closed by now stays one of its users for ever. */
+  *#endListing(thread: Thread): SecureTask {
+    if (this.#directory === undefined && !this.#core.since(4, 11)) return;
+    yield* this.#put(thread, false);
   }
 
   /** Keeps the directory open if the TA has an object. */
