@@ -7,10 +7,10 @@ test(
   "two VMs work at the same time, each with its own sessions and client id",
   "interleaved",
   async (run) => {
-    const { results, clientIds, switches } = (await run()) as {
+    const { results, clientIds, interleaved } = (await run()) as {
       results: { ids: number[]; right: boolean }[];
       clientIds: number[];
-      switches: number;
+      interleaved: boolean;
     };
     for (const { ids, right } of results) {
       expect(right).toBe(true);
@@ -18,8 +18,7 @@ test(
       expect(new Set(ids)).toEqual(new Set([2]));
     }
     expect(clientIds).toHaveLength(2);
-    // One VM after the other would be a single switch; how many there are depends on the seed.
-    expect(switches).toBeGreaterThan(2);
+    expect(interleaved).toBe(true);
   },
 );
 

@@ -81,6 +81,8 @@ export const RPC_WORDS: Readonly<Record<number, MessageWords>> = {
   [RPC_CMD.LOAD_TA]: [{}, { size: "ta size", data: "opaque" }],
   [RPC_CMD.RPMB]: [{}, { data: "opaque" }],
   [RPC_CMD.GET_TIME]: [{ a: "time", b: "time" }],
+  // What is left of the time to wait: less by what has passed since it began.
+  [RPC_CMD.SUSPEND]: [{ a: "time" }],
   [RPC_CMD.NOTIFICATION]: [{ b: "notification" }],
   [RPC_CMD.SHM_ALLOC]: [{ b: "ta size", size: "ta size" }],
   [RPC_CMD.SHM_FREE]: [{ b: "cookie" }],
