@@ -34,6 +34,7 @@ class PacedConsole implements LoaderConsole {
   readonly #listeners = new Set<(bytes: Uint8Array) => void>();
   #freeOut = 0;
   #freeIn = 0;
+  #arrivals: Promise<void> = Promise.resolve();
 
   constructor(inner: LoaderConsole) {
     this.#inner = inner;
@@ -66,10 +67,18 @@ class PacedConsole implements LoaderConsole {
       for (const listener of this.#listeners) listener(bytes);
       return;
     }
-    this.#freeIn = Math.max(this.#freeIn, performance.now()) + (bytes.length * 1000) / WIRE;
-    void until(this.#freeIn).then(() => {
-      for (const listener of this.#listeners) listener(bytes);
-    });
+    // In pieces, as a wire brings them: who waits for more must not take a long one for silence.
+    const size = Math.ceil((WIRE * TICK_MS) / 1000);
+    for (let done = 0; done < bytes.length; done += size) {
+      const part = bytes.slice(done, done + size);
+      this.#freeIn = Math.max(this.#freeIn, performance.now()) + (part.length * 1000) / WIRE;
+      const at = this.#freeIn;
+      this.#arrivals = this.#arrivals
+        .then(async () => await until(at))
+        .then(() => {
+          for (const listener of this.#listeners) listener(part);
+        });
+    }
   }
 
   onLost(listener: (what: string) => void): () => void {
