@@ -15,7 +15,7 @@ export interface RunDocument {
   readonly clauses?: {
     readonly clauses: readonly {
       readonly id: string;
-      readonly on: Readonly<Record<string, unknown>>;
+      readonly on: Readonly<Record<string, { readonly status: string }>>;
     }[];
   };
 }
@@ -93,9 +93,10 @@ export function checkCompared({ document }: CliRun, board: string): Counts {
   );
 }
 
-/** Whether a target is a column of the clause matrix, with something in it. */
+/** Whether a target is a column of the clause matrix, with something in it that ran. */
 export function checkColumn({ document }: CliRun, target: string): Counts {
-  const reached = document.clauses?.clauses.filter(({ on }) => on[target] !== undefined) ?? [];
-  const text = `${reached.length} clauses of the matrix have cases on ${target}`;
+  const all = document.clauses?.clauses ?? [];
+  const reached = all.filter(({ on }) => (on[target]?.status ?? "skip") !== "skip");
+  const text = `${reached.length} clauses of the matrix have cases that ran on ${target}`;
   return check(reached.length >= FEWEST_CLAUSES, text);
 }
