@@ -67,8 +67,11 @@ export function judge(
     const title = titleOf(cause);
     return { key: keyOf(title), title, clauses: cause.clauses, cause, explained };
   }
-  // What differs in names only is the same; memory has none.
-  const rest = firstDifference(model.records.filter(isBare), real.records.filter(isBare));
+  // What differs in names only is the same; memory has none. What is explained is in memory as well:
+  // behind it only what the mediator throws still says something.
+  const isEcho = explained.length > 0 && ![difference.left, difference.right].some(isBare);
+  const counts = isEcho ? isThrown : isBare;
+  const rest = firstDifference(model.records.filter(counts), real.records.filter(counts));
   if (rest === undefined) {
     return explained.length > 0 ? { key: "", title: "", clauses: [], explained } : undefined;
   }
@@ -76,7 +79,9 @@ export function judge(
   return { key: keyOf(title), title, clauses: [], explained };
 }
 
-const isBare = ({ type }: ProgramRecord): boolean => type === "memory" || type === "thrown";
+const isThrown = (record: ProgramRecord | undefined): boolean => record?.type === "thrown";
+const isBare = (record: ProgramRecord | undefined): boolean =>
+  record?.type === "memory" || isThrown(record);
 
 function titleOf({ kind, call, where, phase, fields, calls }: Difference): string {
   const [first] = fields;
