@@ -170,6 +170,11 @@ const BOARD_PART = `
 
 # This unit may be changed irreversibly (fuses, RPMB key).
 # expendable: false
+# life_cycle: unknown               # or open, closed: the HAB state of an i.MX8M
+
+# rpmb:
+#   device: /dev/mmcblk2rpmb        # the part on the board's Linux
+#   optee: { write_key: false, compat: true, huk: caam-closed, routing: kernel }
 
 # ssh:
 #   host: 192.0.2.10

@@ -14,6 +14,7 @@ const board = (conduits: BoardConfig["conduits"]): BoardConfig => ({
   soc: "model",
   onExit: "off",
   expendable: false,
+  lifeCycle: "unknown",
   conduits,
   consoles: [],
   power: { driver: "none" },

@@ -83,6 +83,7 @@ function explain(source: Source, error: ErrorObject): BoardFileProblem {
       );
     }
     case "pattern":
+      if (isSecret(error)) return literalSecret(source, at, name, e);
       return source.problem(
         at,
         `${name} does not have the right form: ${seenValue(error.data)}${e}`,
@@ -108,17 +109,20 @@ function explain(source: Source, error: ErrorObject): BoardFileProblem {
   }
 }
 
-function literalSecret(source: Source, at: DataPath, name: string): BoardFileProblem {
-  return source.problem(at, `${name} holds a value, but a secret never stands in a board file`, {
-    next: "Refer to it: `{ env: NAME }` reads an environment variable, `{ file: PATH }` a file.",
-  });
+/** The value that stands there is not repeated. */
+function literalSecret(source: Source, at: DataPath, name: string, e = ""): BoardFileProblem {
+  return source.problem(
+    at,
+    `${name} holds a value, but a secret never stands in a board file${e}`,
+    {
+      next: "Refer to it: `{ env: NAME }` reads an environment variable, `{ file: PATH }` a file.",
+    },
+  );
 }
 
-function isSecret(error: ErrorObject): boolean {
-  return error.schemaPath.startsWith("board-type.schema.json#/definitions/secret/") ||
-    error.schemaPath.includes("/definitions/secret/")
-    ? error.parentSchema?.["maxProperties"] === 1
-    : false;
+function isSecret({ parentSchema }: ErrorObject): boolean {
+  const properties = parentSchema?.["properties"] as object | undefined;
+  return parentSchema?.["maxProperties"] === 1 && properties !== undefined && "env" in properties;
 }
 
 function pointer(instancePath: string): (string | number)[] {

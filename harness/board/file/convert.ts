@@ -6,11 +6,11 @@ import type {
   ImageFiles,
   PowerConfig,
   QemuConfig,
-  SecretRef,
   SshConfig,
   XtestConfig,
 } from "./model.ts";
-import { IMAGE_FILE_KEYS, type RawBoard, type RawSecret } from "./raw.ts";
+import { IMAGE_FILE_KEYS, type RawBoard, secretRef } from "./raw.ts";
+import { convertRpmb } from "./convert-rpmb.ts";
 import type { DataPath } from "./source.ts";
 
 /** Reports a problem at a place of the merged data, in whichever file that place was written. */
@@ -65,6 +65,7 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
     soc: raw.soc ?? "",
     onExit: raw.on_exit ?? (platform === "hardware" && power.driver === "none" ? "leave" : "off"),
     expendable: raw.expendable ?? false,
+    lifeCycle: raw.life_cycle ?? "unknown",
     conduits,
     consoles,
     power,
@@ -78,6 +79,7 @@ export function convert(raw: RawBoard, name: string, file: string, blame: Blame)
       platform !== "emulated" && {
         bridge: convertBridge(raw.bridge, platform, conduits, blame),
       }),
+    ...(raw.rpmb && { rpmb: convertRpmb(raw.rpmb, platform, blame) }),
     characterDelayMs: durationMs(raw.character_delay ?? "0ms"),
   };
 }
@@ -256,10 +258,6 @@ function convertBridge(
   };
 }
 
-function convertSecret(ref: RawSecret): SecretRef {
-  return ref.env === undefined ? { file: ref.file ?? "" } : { env: ref.env };
-}
-
 function convertSsh(raw: RawBoard, platform: string, blame: Blame): SshConfig | undefined {
   const { ssh } = raw;
   if (ssh === undefined || ssh === "none") return undefined;
@@ -272,7 +270,7 @@ function convertSsh(raw: RawBoard, platform: string, blame: Blame): SshConfig | 
     host,
     port: ssh.port ?? 22,
     user: ssh.user ?? "root",
-    ...(ssh.key && { key: convertSecret(ssh.key) }),
+    ...(ssh.key && { key: secretRef(ssh.key) }),
     ...(ssh.host_key !== undefined && { hostKey: ssh.host_key }),
   };
 }
@@ -312,7 +310,7 @@ function convertBoot(raw: RawBoard, blame: Blame): BootConfig {
       command: linux.command ?? "boot",
       ...(linux.login !== undefined && { login: pattern(["boot", "linux", "login"], linux.login) }),
       user: linux.user ?? "root",
-      ...(linux.password && { password: convertSecret(linux.password) }),
+      ...(linux.password && { password: secretRef(linux.password) }),
       prompt: pattern(["boot", "linux", "prompt"], linux.prompt ?? "[#$] $"),
       timeoutMs: durationMs(linux.timeout ?? "180s"),
     },

@@ -131,6 +131,44 @@ export interface BridgeConfig {
   readonly foreignRam?: { readonly base: number; readonly size: number };
 }
 
+/** HAB state of an i.MX8M unit. */
+export type LifeCycle = "open" | "closed" | "unknown";
+
+/** Who carries RPMB frames for OP-TEE. */
+export type RpmbRouting = "supplicant" | "kernel";
+
+/** Named sources of a hardware unique key (RPMB-3.1): all zero bytes, or the i.MX8M's CAAM. */
+export type HukSource = "zero-stub" | "caam-open" | "caam-closed";
+
+/** How the board's OP-TEE and supplicant were built, as far as known: what is not is left out. */
+export interface RpmbBuild {
+  /** CFG_RPMB_WRITE_KEY. */
+  readonly writeKey?: boolean;
+  /** CFG_RPMB_TESTKEY. */
+  readonly testKey?: boolean;
+  /** CFG_CORE_HUK_SUBKEY_COMPAT. */
+  readonly compat?: boolean;
+  /** A named source, or the key itself in hex by reference. */
+  readonly huk?: HukSource | SecretRef;
+  /** CFG_RPMB_RESET_FAT. */
+  readonly resetFat?: boolean;
+  /** Lockstep's key-read service is built in. */
+  readonly keyService?: boolean;
+  readonly routing?: RpmbRouting;
+  /** RPMB_EMU: the supplicant emulates a part and never reaches the real one. */
+  readonly supplicantEmulation?: boolean;
+}
+
+export interface RpmbConfig {
+  /** The part's device on the board's Linux. Excludes `emulated`. */
+  readonly device?: string;
+  /** 32 lower-case hex digits: the CID that the part at `device` is expected to show. */
+  readonly expectedCid?: string;
+  /** Lockstep serves the part: CID as above, size in units of 128 KiB. */
+  readonly emulated?: { readonly cid: string; readonly sizeMultiplier: number };
+  readonly optee: RpmbBuild;
+}
+
 export interface BoardConfig {
   readonly name: string;
   readonly type: string;
@@ -142,6 +180,7 @@ export interface BoardConfig {
   readonly onExit: "off" | "leave";
   /** This unit may be changed irreversibly. */
   readonly expendable: boolean;
+  readonly lifeCycle: LifeCycle;
   readonly conduits: readonly ("direct" | "hwdom" | "vm")[];
   readonly consoles: readonly ConsoleConfig[];
   readonly power: PowerConfig;
@@ -154,6 +193,7 @@ export interface BoardConfig {
   /** Undefined where xtest cannot run on the board. */
   readonly xtest?: XtestConfig;
   readonly bridge?: BridgeConfig;
+  readonly rpmb?: RpmbConfig;
   /** Milliseconds between typed characters on the primary console. */
   readonly characterDelayMs: number;
 }

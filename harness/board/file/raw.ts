@@ -1,10 +1,21 @@
 /** The shape of a board or type file as its schema admits it, before merging and conversion. */
 
-import type { BridgeReset, BridgeTransport } from "./model.ts";
+import type {
+  BridgeReset,
+  BridgeTransport,
+  HukSource,
+  LifeCycle,
+  RpmbRouting,
+  SecretRef,
+} from "./model.ts";
 
 type Optional<T> = { readonly [K in keyof T]?: T[K] | undefined };
 
 export type RawSecret = Optional<{ env: string; file: string }>;
+
+/** A reference that its schema has admitted: exactly one of the two. */
+export const secretRef = (raw: RawSecret): SecretRef =>
+  raw.env === undefined ? { file: raw.file ?? "" } : { env: raw.env };
 
 export type RawConsole = Optional<{
   primary: boolean;
@@ -30,6 +41,23 @@ export type RawXtest = Optional<{
   silence_timeout: string;
 }>;
 
+export type RawRpmb = Optional<{
+  device: string;
+  part: "emulated";
+  cid: string;
+  size_multiplier: number;
+  optee: Optional<{
+    write_key: boolean;
+    test_key: boolean;
+    compat: boolean;
+    huk: HukSource | RawSecret;
+    reset_fat: boolean;
+    key_service: boolean;
+    routing: RpmbRouting;
+    rpmb_emu: boolean;
+  }>;
+}>;
+
 export type RawBoard = Optional<{
   type: string;
   platform: "emulated" | "qemu" | "hardware";
@@ -37,6 +65,7 @@ export type RawBoard = Optional<{
   description: string;
   on_exit: "off" | "leave";
   expendable: boolean;
+  life_cycle: LifeCycle;
   conduits: readonly ("direct" | "hwdom" | "vm")[];
   consoles: Readonly<Record<string, RawConsole>>;
   character_delay: string;
@@ -86,6 +115,7 @@ export type RawBoard = Optional<{
     gic: { distributor: number; redistributor: number };
     foreign_ram: Optional<{ base: number; size: string }>;
   }>;
+  rpmb: RawRpmb;
 }>;
 
 type Mutable = Record<string, unknown>;
@@ -94,7 +124,7 @@ const isMap = (value: unknown): value is Mutable =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Keys whose value is one thing, replaced as a whole although it is written as a map. */
-const ATOMIC = new Set(["key", "password"]);
+const ATOMIC = new Set(["key", "password", "huk"]);
 
 /** `over` on top of `base`: maps are merged key by key, lists and everything else replaced. */
 export function mergeRaw<T>(base: T, over: T): T {
@@ -132,12 +162,14 @@ export function resolvePaths(data: RawBoard, resolve: (relative: string) => stri
     ref?.file === undefined ? ref : { file: resolve(ref.file) };
   const path = (file: string | undefined): string | undefined =>
     file === undefined ? undefined : resolve(file);
-  const { images, qemu, boot, consoles, bridge } = data;
+  const { images, qemu, boot, consoles, bridge, rpmb } = data;
+  const huk = rpmb?.optee?.huk;
   const ssh = data.ssh === "none" ? undefined : data.ssh;
   const hostKey = ssh?.host_key;
   return {
     ...data,
     bridge: bridge && { ...bridge, tas: path(bridge.tas) },
+    rpmb: typeof huk === "object" ? { ...rpmb, optee: { ...rpmb?.optee, huk: secret(huk) } } : rpmb,
     images: images && {
       ...images,
       ...Object.fromEntries(IMAGE_FILE_KEYS.map((key) => [key, path(images[key])])),

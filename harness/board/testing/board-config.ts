@@ -13,6 +13,7 @@ export function qemuConfig(overrides: Partial<BoardConfig> = {}): BoardConfig {
     soc: "QEMU virt",
     onExit: "off",
     expendable: false,
+    lifeCycle: "unknown",
     conduits: [],
     consoles: [
       { name: "normal", primary: true, port: { qemuSerial: 0 } },

@@ -92,6 +92,7 @@ export class FakeBoard implements LiveBoard {
       soc: "none",
       onExit: "off",
       expendable: false,
+      lifeCycle: "unknown",
       conduits: [],
       consoles: [],
       power: { driver: "none" },
