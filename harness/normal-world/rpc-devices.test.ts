@@ -180,7 +180,7 @@ const reset = (call: ScriptedCall): Script<RpcReply> =>
 const next = (call: ScriptedCall, data: Payload, size = 16): Script<RpcReply> =>
   call.rpc(RPC_CMD.RPMB_PROBE_NEXT, { attr: VALUE_OUT }, data.memref(RMEM_OUTPUT, size));
 
-test("MSG-3.RPMB_PROBE_RESET, MSG-3.RPMB_PROBE_NEXT, MSG-6.UFS_NVME: the kernel's eMMC parts come in turn, and again after the last", () => {
+test("MSG-3.RPMB_PROBE_RESET, MSG-3.RPMB_PROBE_NEXT, MSG-6.UFS_NVME, RPMB-2.2.SHM_TYPE, RPMB-7.2: the kernel's eMMC parts come in turn, and again after the last", () => {
   const bench = rpmbBench([emmc(1), emmc(2)]);
   expect(bench.driver.rpmbRoutingModel).toBe("kernel");
   const seen = withPayload(bench, function* body(call, data): Script<unknown[]> {
@@ -237,7 +237,7 @@ function* frames(
   return [reply.ret, numberOf(answer, FRAME.type), numberOf(answer, FRAME.result)];
 }
 
-test("MSG-3.RPMB_FRAMES: frames reach the device that was found last, without a header", () => {
+test("MSG-3.RPMB_FRAMES, RPMB-2.2.FRAMES, RPMB-7.4: frames reach the device that was found last, without a header", () => {
   const bench = rpmbBench([emmc(1)]);
   const seen = withPayload(bench, function* body(call, data): Script<number[][]> {
     const early = yield* frames(call, data, COUNTER);
@@ -255,7 +255,7 @@ test("MSG-3.RPMB_FRAMES: frames reach the device that was found last, without a 
   ]);
 });
 
-test("MSG-3.RPMB_FRAMES: sizes that do not fit the request, and requests that drivers make themselves, are BAD_PARAMETERS", () => {
+test("MSG-3.RPMB_FRAMES, RPMB-7.3: sizes that do not fit the request, and requests that drivers make themselves, are BAD_PARAMETERS", () => {
   const bench = rpmbBench([emmc(1)]);
   const two = encodeFrames({ type: RPMB_REQUEST.READ_COUNTER }, {});
   const codes = withPayload(bench, function* body(call, data): Script<number[]> {
@@ -287,7 +287,7 @@ test("MSG-3.RPMB_FRAMES: sizes that do not fit the request, and requests that dr
   expect(shapes).toEqual([BAD, BAD, BAD]);
 });
 
-test("MSG-3.RPMB_PROBE_RESET, MSG-6.RPMB_PROBE: without the capability or kernel support it is the supplicant's, which refuses", () => {
+test("MSG-3.RPMB_PROBE_RESET, MSG-6.RPMB_PROBE, RPMB-7.1, RPMB-4.ANNOUNCE_PROBE_CAP: without the capability or kernel support it is the supplicant's, which refuses", () => {
   const old = DYNAMIC_SHM | MEMREF_NULL | RPC_ARG;
   for (const bench of [rpmbBench(undefined), rpmbBench([emmc(1)], { capabilities: old })]) {
     expect(bench.driver.rpmbRoutingModel).toBe("user");

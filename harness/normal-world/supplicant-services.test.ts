@@ -183,7 +183,7 @@ function serve(service: SupplicantRpmbService, asked: ServiceParam, room: number
   return { ret: service.serve([asked, answer]), bytes: answer.bytes ?? new Uint8Array(0) };
 }
 
-test("MSG-3.RPMB: without devices the supplicant emulates a card, which lives as long as it does", () => {
+test("MSG-3.RPMB, RPMB-6.2.CID, RPMB-6.2.SIZE, RPMB-6.2.REL_WR_SEC_C: without devices the supplicant emulates a card, which lives as long as it does", () => {
   const service = new SupplicantRpmbService();
   const info = serve(service, request(RPMB_REQ_CMD.GET_DEV_INFO, 0), 19);
   expect([info.ret, ...info.bytes]).toEqual([OK, ...SUPPLICANT_CID, 2, 1, 0]);
@@ -206,7 +206,7 @@ test("MSG-3.RPMB: without devices the supplicant emulates a card, which lives as
 const device = (last: number): EmmcRpmb =>
   new EmmcRpmb({ cid: new Uint8Array(16).fill(last), sizeMultiplier: last });
 
-test("MSG-3.RPMB: real devices are found by number, or all by the one CID that was asked for", () => {
+test("MSG-3.RPMB, RPMB-6.1.1, RPMB-4.DEV_ID: real devices are found by number, or all by the one CID that was asked for", () => {
   const devices = new Map([
     [0, device(1)],
     [2, device(3)],
@@ -228,7 +228,7 @@ test("MSG-3.RPMB: real devices are found by number, or all by the one CID that w
   expect(info(byNone, 0)).toEqual([NOT_FOUND, 0]);
 });
 
-test("MSG-3.RPMB: sizes, commands and types that the supplicant refuses", () => {
+test("MSG-3.RPMB, RPMB-2.1.1, RPMB-6.1.2, RPMB-6.1.3, RPMB-6.1.4: sizes, commands and types that the supplicant refuses", () => {
   const service = new SupplicantRpmbService();
   const data = (frames: Uint8Array, room: number): number =>
     serve(service, request(RPMB_REQ_CMD.DATA_REQ, 0, frames), room).ret;

@@ -76,7 +76,7 @@ function writeRequest({
 const write = (device: EmmcRpmb, request: Write): RpmbFrame =>
   decodeFrame(device.frames(writeRequest(request), 1));
 
-test("RPMB-1.3, RPMB-1.4: a blank part takes a key once and answers nothing authentic before", () => {
+test("RPMB-1.3, RPMB-1.4, RPMB-1.FIELDS_KEY, RPMB-1.FIELDS_COUNTER: a blank part takes a key once and answers nothing authentic before", () => {
   const device = blank();
   const before = device.frames(counterRequest(), 1);
   expect(decodeFrame(before)).toMatchObject({
@@ -96,7 +96,7 @@ test("RPMB-1.3, RPMB-1.4: a blank part takes a key once and answers nothing auth
   expect(framesAuthentic(KEY, counter)).toBe(true);
 });
 
-test("RPMB-1.1, RPMB-1.5: a write of two blocks is read back authentic, with the count of the transfer", () => {
+test("RPMB-1.1, RPMB-1.5, RPMB-1.FIELDS_WRITE: a write of two blocks is read back authentic, with the count of the transfer", () => {
   const device = part({ writeCounter: 5 });
   const written = device.frames(writeRequest({ address: 2, writeCounter: 5, fills: [1, 2] }), 1);
   expect(framesAuthentic(KEY, written)).toBe(true);
@@ -118,7 +118,7 @@ test("RPMB-1.1, RPMB-1.5: a write of two blocks is read back authentic, with the
   }
 });
 
-test("RPMB-1.2: checks of a write are made in their order, and none but the last changes the part", () => {
+test("RPMB-1.2, RPMB-9.STALE_COUNTER: checks of a write are made in their order, and none but the last changes the part", () => {
   const wrong = { key: OTHER_KEY, writeCounter: 9, address: 512 };
   const expired = part({ writeCounter: 0xffff_ffff });
   expect(write(expired, wrong).result).toBe(WRITE_FAILURE | 0x80);
@@ -135,7 +135,7 @@ test("RPMB-1.2: checks of a write are made in their order, and none but the last
   expect(write(device, {}).result).toBe(COUNTER_FAILURE);
 });
 
-test("RPMB-1.5: the last block can be written and read, what reaches beyond it not", () => {
+test("RPMB-1.5, RPMB-9.ADDRESS_RANGE: the last block can be written and read, what reaches beyond it not", () => {
   const device = part();
   expect(device.blocks).toBe(512);
   expect(write(device, { address: 511 }).result).toBe(OK);
@@ -228,7 +228,7 @@ test("parts that cannot exist are refused", () => {
   }
 });
 
-test("power cut at every frame of a write: it happened whole or not at all, and the part answers again", () => {
+test("RPMB-9.PERSISTENCE: power cut at every frame of a write: it happened whole or not at all, and the part answers again", () => {
   const fills = [7, 8];
   const outcomes: number[] = [];
   for (let frames = 0; frames < 4; frames += 1) {

@@ -16,7 +16,7 @@ import {
   setNumber,
 } from "./index.ts";
 
-test("RPMB-1: the fields lie end to end in 512 bytes, numbers big-endian", () => {
+test("the fields lie end to end in 512 bytes, numbers big-endian", () => {
   let at = 0;
   for (const place of Object.values(FRAME)) {
     expect(place.offset).toBe(at);
@@ -99,7 +99,7 @@ test("a trace of frames shows no key that is programmed, and shows MACs", () => 
   expect(decodeFrame(bytes).keyMac).toEqual(keyMac);
 });
 
-test("RPMB-2.1: the legacy request header and the device information, byte by byte", () => {
+test("the legacy request header and the device information, byte by byte", () => {
   const header = { cmd: 1, devId: 2, blockCount: 0x304 };
   expect([...encodeRequestHeader(header)]).toEqual([1, 0, 2, 0, 4, 3]);
   expect(decodeRequestHeader(encodeRequestHeader(header))).toEqual(header);

@@ -37,7 +37,7 @@ function write(
   return decodeFrame(card.frames(request, 1));
 }
 
-test("RPMB-6.2.WRITE_BEFORE_KEY: before its key, writes fail authentication and reads succeed unsigned", () => {
+test("RPMB-6.2.WRITE_BEFORE_KEY, RPMB-6.2.READ_BEFORE_KEY, RPMB-6.2.COUNTER_BEFORE_KEY, RPMB-6.2.ADDRESS_FIRST: before its key, writes fail authentication and reads succeed unsigned", () => {
   const card = device();
   expect(write(card, [1]).result).toBe(RPMB_RESULT.AUTHENTICATION_FAILURE);
   expect(write(card, [1], 0, 1024).result).toBe(RPMB_RESULT.ADDRESS_FAILURE);
@@ -47,7 +47,7 @@ test("RPMB-6.2.WRITE_BEFORE_KEY: before its key, writes fail authentication and 
   expect(counter).toMatchObject({ type: 0x200, result: 7, nonce: NONCE });
 });
 
-test("RPMB-6.2.COUNTER: no write counter is checked, and it counts frames", () => {
+test("RPMB-6.2.COUNTER, RPMB-6.2.COUNTER_CHECK, RPMB-6.2.SECOND_KEY: no write counter is checked, and it counts frames", () => {
   const card = device();
   expect(program(card)).toMatchObject({ type: 0x100, result: 0 });
   expect(program(card)).toMatchObject({ type: 0x100, result: RPMB_RESULT.GENERAL_FAILURE });
@@ -57,7 +57,7 @@ test("RPMB-6.2.COUNTER: no write counter is checked, and it counts frames", () =
   expect(framesAuthentic(KEY, counter)).toBe(true);
 });
 
-test("RPMB-6.2.BLOCK_COUNT: the count in read answers has the host's byte order, beyond the end nothing is answered", () => {
+test("RPMB-6.2.BLOCK_COUNT, RPMB-6.2.BOUNDS: the count in read answers has the host's byte order, beyond the end nothing is answered", () => {
   const card = device();
   program(card);
   write(card, [1, 2]);
@@ -69,7 +69,7 @@ test("RPMB-6.2.BLOCK_COUNT: the count in read answers has the host's byte order,
   expect(beyond.every((byte) => byte === 0)).toBe(true);
 });
 
-test("RPMB-6.2.RESULT_READ: frames that ask for the result or have no type change no answer", () => {
+test("RPMB-6.2.RESULT_READ, RPMB-6.2.UNKNOWN_TYPE: frames that ask for the result or have no type change no answer", () => {
   const card = device();
   program(card);
   const first = write(card, [1]);

@@ -245,7 +245,7 @@ test("--list-clauses names tests and scenarios of each clause, counts the sheets
   expect(result.code).toBe(0);
   const { unitTests, sheets, clauses } = JSON.parse(result.stdout.toString()) as Listing;
   expect(unitTests).toBe(true);
-  expect(sheets.map(({ sheet }) => sheet)).toEqual(["MED", "SMC", "MSG", "TEE"]);
+  expect(sheets.map(({ sheet }) => sheet)).toEqual(["MED", "SMC", "MSG", "TEE", "RPMB"]);
   expect(sheets.reduce((sum, { total }) => sum + total, 0)).toBe(clauses.length);
   const found = clauses.find(({ id }) => id === "MED-143");
   expect(found).toMatchObject({
@@ -303,7 +303,7 @@ test("a run says of every clause what became of it, by the titles and scenarios 
   const of = (id: string): unknown => clauses.clauses.find((clause) => clause.id === id);
   expect(clauses.unitTests).toBe(true);
   expect(clauses.sheets.map(({ sheet, failed }) => [sheet, failed])).toEqual(
-    ["MED", "SMC", "MSG", "TEE"].map((sheet) => [sheet, 0]),
+    ["MED", "SMC", "MSG", "TEE", "RPMB"].map((sheet) => [sheet, 0]),
   );
   expect(of("MED-143")).toMatchObject({ verdict: "passed", on: { emulated: { status: "pass" } } });
   expect(of("MED-041")).toEqual({ id: "MED-041", verdict: "unit-tests", on: {} });

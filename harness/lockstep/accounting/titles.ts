@@ -20,7 +20,7 @@ export interface FoundTests {
   readonly tests: readonly NamedTest[];
 }
 
-const ID = String.raw`(?:MED|SMC|MSG|TEE)-\d[\w.]*\w|(?:MED|SMC|MSG|TEE)-\d`;
+const ID = String.raw`(?:MED|SMC|MSG|TEE|RPMB)-\d[\w.]*\w|(?:MED|SMC|MSG|TEE|RPMB)-\d`;
 const PREFIX = new RegExp(`^((?:${ID})(?:, (?:${ID}))*): `);
 const LITERAL = new RegExp(
   String.raw`(\w*)\(?\s*(["'\x60])((?:${ID})(?:, (?:${ID}))*: (?:\\.|(?!\2)[^\\])*)\2`,

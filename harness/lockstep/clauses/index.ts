@@ -1,6 +1,7 @@
 import { MED_CLAUSES } from "./med.ts";
 import type { Clause } from "./model.ts";
 import { MSG_CLAUSES } from "./msg.ts";
+import { RPMB_CLAUSES } from "./rpmb.ts";
 import { SMC_CLAUSES } from "./smc.ts";
 import { TEE_CLAUSES } from "./tee.ts";
 
@@ -12,4 +13,5 @@ export const CLAUSES: readonly Clause[] = [
   ...SMC_CLAUSES,
   ...MSG_CLAUSES,
   ...TEE_CLAUSES,
+  ...RPMB_CLAUSES,
 ];

@@ -26,7 +26,7 @@ export interface Clause {
 }
 
 /** The sheets, in the order in which they are listed. */
-export const SHEETS = ["MED", "SMC", "MSG", "TEE"] as const;
+export const SHEETS = ["MED", "SMC", "MSG", "TEE", "RPMB"] as const;
 export type SheetName = (typeof SHEETS)[number];
 
 export const SHEET_TITLES: Readonly<Record<SheetName, string>> = {
@@ -34,4 +34,5 @@ export const SHEET_TITLES: Readonly<Record<SheetName, string>> = {
   SMC: "SMC ABI",
   MSG: "messages and RPC commands",
   TEE: "Linux TEE user ABI",
+  RPMB: "RPMB",
 };

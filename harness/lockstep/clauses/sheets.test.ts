@@ -48,6 +48,14 @@ test("every section has as many numbered rules as its sheet, numbered from 1", (
     "TEE-3.1": 4,
     "TEE-3.3": 5,
     "TEE-4": 9,
+    "RPMB-1": 6,
+    "RPMB-2.1": 2,
+    "RPMB-3": 6,
+    "RPMB-5.1": 4,
+    "RPMB-5.3": 6,
+    "RPMB-5.5": 10,
+    "RPMB-6.1": 4,
+    "RPMB-7": 5,
   };
   const seen = new Map<string, number[]>();
   for (const { id, sheet, section } of CLAUSES) {
@@ -110,5 +118,20 @@ test("every table has as many rows as its sheet", () => {
     "TEE-3.3": 3,
     "TEE-4": 3,
     "TEE-5": 5,
+    "RPMB-1": 30,
+    "RPMB-2.1": 8,
+    "RPMB-2.2": 2,
+    "RPMB-2.3": 8,
+    "RPMB-3.1": 6,
+    "RPMB-3.2": 3,
+    "RPMB-3.3": 1,
+    "RPMB-3.4": 17,
+    "RPMB-4": 13,
+    "RPMB-5.2": 5,
+    "RPMB-5.5": 2,
+    "RPMB-5.6": 6,
+    "RPMB-6.2": 16,
+    "RPMB-8": 8,
+    "RPMB-9": 8,
   });
 });

@@ -338,7 +338,7 @@ test.each([
   },
 );
 
-test("older files are taken for new without an anchor, and are refused with one", () => {
+test("RPMB-4.REE_FS_INTEGRITY: older files are taken for new without an anchor, and are refused with one", () => {
   for (const rpmb of [false, true]) {
     const device = part();
     const kit = new StorageKit({ build: { ...OPTEE_4_10, rpmbFs: rpmb }, devices: [device] });

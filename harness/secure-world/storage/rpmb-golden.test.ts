@@ -40,7 +40,7 @@ const createAndDelete = (place: number, id: Uint8Array, data: Uint8Array) =>
     expect(yield* storage.closeAndDelete(made.value)).toBe(0);
   };
 
-test("RPMB-5.5, RPMB-5.2, RPMB-5.6: the first use of a blank card is that of real OP-TEE, request by request", () => {
+test("RPMB-5.5.1, RPMB-5.5.2, RPMB-5.5.3, RPMB-5.5.4, RPMB-5.5.5, RPMB-5.5.6, RPMB-5.5.7, RPMB-5.5.8, RPMB-5.5.9, RPMB-5.5.10, RPMB-5.2.VERIFIED, RPMB-5.2.REVERIFY, RPMB-4.RPMB_FS, RPMB-4.RD_ENTRIES, RPMB-4.REL_WR_BLKCNT, RPMB-5.6.FAT, RPMB-5.6.FILE_DATA, RPMB-5.6.LIMIT, RPMB-3.1.ZERO_STUB: the first use of a blank card is that of real OP-TEE, request by request", () => {
   const device = new SupplicantRpmb();
   const build = { ...OPTEE_4_10, rpmbFs: true, rpmbWriteKey: true };
   const kit = new StorageKit({ build, devices: [device], kernelRouting: false });

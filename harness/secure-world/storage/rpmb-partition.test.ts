@@ -37,7 +37,7 @@ const kitOf = (devices: readonly RpmbDevice[], options: StorageKitOptions = {}):
 const trace = (kit: StorageKit): string => rpmbTrace(kit.kit.rpmb).join(" ");
 const load = (kit: StorageKit): number => kit.attempt(function* () {}).ret;
 
-test("RPMB-5.1.2, RPMB-5.5: through the kernel a part with the right key needs no device information, and one counter read", () => {
+test("RPMB-5.1.2, RPMB-5.5.PROVISIONED, RPMB-5.5.DUMMY_WRITE: through the kernel a part with the right key needs no device information, and one counter read", () => {
   const device = part();
   const kit = kitOf([device]);
   expect(load(kit)).toBe(0);
@@ -77,7 +77,7 @@ function answered(build: OpteeBuild): { ret: number; asked: number } {
   return { ret: load(kit), asked };
 }
 
-test("RPMB-5.1.2: any other answer to the probe is the result, and a build that writes keys never asks", () => {
+test("RPMB-5.1.2, RPMB-4.WRITE_KEY: any other answer to the probe is the result, and a build that writes keys never asks", () => {
   expect(answered(BUILD)).toEqual({ ret: TEEC.TEEC_ERROR_BUSY, asked: 1 });
   expect(answered(WRITE_KEY)).toEqual({ ret: 0, asked: 0 });
 });
@@ -114,7 +114,7 @@ test("RPMB-5.1.3: a size of 0 or beyond 16 MiB, and a part that is no eMMC", () 
   expect(load(kit)).toBe(TEEC.TEEC_ERROR_NOT_SUPPORTED);
 });
 
-test("RPMB-5.2: a blank part is programmed by a build that may, and only when the platform is ready", () => {
+test("RPMB-5.2.NOT_PROGRAMMED, RPMB-5.2.ONCE, RPMB-3.2.WHEN: a blank part is programmed by a build that may, and only when the platform is ready", () => {
   const legacy = { kernelRouting: false };
   const locked = blank();
   expect(load(kitOf([locked], legacy))).toBe(TEEC.TEEC_ERROR_STORAGE_NOT_AVAILABLE);
@@ -132,7 +132,7 @@ test("RPMB-5.2: a blank part is programmed by a build that may, and only when th
   expect(load(kitOf([device]))).toBe(0);
 });
 
-test("RPMB-5.2, RPMB-3.1, RPMB-4.TESTKEY: the key depends on HUK, CID and build, and a wrong one is a MAC failure", () => {
+test("RPMB-5.2.OTHER, RPMB-3.1, RPMB-4.TESTKEY, RPMB-4.SUBKEY_COMPAT: the key depends on HUK, CID and build, and a wrong one is a MAC failure", () => {
   const huk = intoKey(new Uint8Array(16).fill(1));
   const builds: [OpteeBuild, StorageKitOptions["core"]][] = [
     [WRITE_KEY, {}],
@@ -228,16 +228,19 @@ test.each<[string, number, (answer: Uint8Array) => void]>([
   ["another type", TEEC.TEEC_ERROR_GENERIC, (answer) => setNumber(answer, FRAME.type, 0x300)],
   ["a failure", TEEC.TEEC_ERROR_GENERIC, (answer) => setNumber(answer, FRAME.result, 6)],
   ["no key", TEEC.TEEC_ERROR_ITEM_NOT_FOUND, (answer) => setNumber(answer, FRAME.result, 7)],
-])("RPMB-5.3: an answer to a read with %s is %d", (_what, code, change) => {
-  const kit = kitOf([part()]);
-  kit.kit.rpmb.tamper = (answer, request) => {
-    if (Buffer.from(fieldOf(request, FRAME.type)).readUInt16BE() !== 4) return answer;
-    const changed = answer.slice();
-    change(changed);
-    return changed;
-  };
-  expect(load(kit)).toBe(code);
-});
+])(
+  "RPMB-5.3.1, RPMB-5.3.2, RPMB-5.3.3, RPMB-5.3.5, RPMB-5.3.6: an answer to a read with %s is %d",
+  (_what, code, change) => {
+    const kit = kitOf([part()]);
+    kit.kit.rpmb.tamper = (answer, request) => {
+      if (Buffer.from(fieldOf(request, FRAME.type)).readUInt16BE() !== 4) return answer;
+      const changed = answer.slice();
+      change(changed);
+      return changed;
+    };
+    expect(load(kit)).toBe(code);
+  },
+);
 
 test("RPMB-5.3.1: that the counter expired is not noticed in a read", () => {
   const kit = kitOf([part({ writeCounter: 0xffff_ffff })]);
@@ -269,7 +272,7 @@ function* openIt({ storage }: TeeApi): SecureTask<number> {
   return (yield* storage.open(TEE_STORAGE.PRIVATE_RPMB, NAME, TEE_DATA_FLAG.ACCESS_READ)).result;
 }
 
-test("RPMB-5.6: another version is refused, and a reset build makes an empty FAT", () => {
+test("RPMB-5.6.VERSION, RPMB-5.6.PARTITION_DATA, RPMB-4.RESET_FAT: another version is refused, and a reset build makes an empty FAT", () => {
   const device = part();
   const kit = kitOf([device]);
   expect(kit.run(create)).toBe(0);
@@ -288,7 +291,7 @@ test("RPMB-5.6: another version is refused, and a reset build makes an empty FAT
   expect(load(kit.reboot())).toBe(TEEC.TEEC_ERROR_ACCESS_DENIED);
 });
 
-test("RPMB-6.2: the supplicant's own card serves storage as well, and forgets it with its process", () => {
+test("RPMB-6.2.STATE: the supplicant's own card serves storage as well, and forgets it with its process", () => {
   const kit = kitOf([new SupplicantRpmb()], { build: WRITE_KEY, kernelRouting: false });
   expect(kit.run(create)).toBe(0);
   expect(load(kit.reboot())).toBe(0);

@@ -277,7 +277,7 @@ test("a TA sees its own objects only, under the same name as another's too", () 
   }
 });
 
-test("nothing of an object can be read in the normal world's files or in the partition", () => {
+test("RPMB-5.6.ENCRYPTION: nothing of an object can be read in the normal world's files or in the partition", () => {
   const secret = id("the very secret text of a trusted application");
   for (const place of [PRIVATE_REE, PRIVATE_RPMB]) {
     const device = part();
