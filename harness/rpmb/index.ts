@@ -7,4 +7,5 @@ export * from "./key.ts";
 export * from "./legacy.ts";
 export * from "./mac.ts";
 export * from "./supplicant-emulation.ts";
+export * from "./verify/index.ts";
 export { PowerCut, PowerSupply } from "./power.ts";
