@@ -84,6 +84,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./commands/smc.ts"),
   },
   {
+    name: "rpmb",
+    summary: "derive RPMB keys",
+    group: CONTROL,
+    load: () => import("./commands/rpmb/index.ts"),
+  },
+  {
     name: "doctor",
     summary: "say what is missing, what is wrong and how to mend it",
     group: SETUP,

@@ -1,0 +1,71 @@
+import { CID } from "./cid.ts";
+
+/** What the bytes of an eMMC CID say (RPMB-2.3, JESD84-B51 section 7.2). */
+export interface CidFields {
+  /** Manufacturer. */
+  readonly mid: number;
+  /** Low two bits of CBX: 0 removable card, 1 BGA, 2 package on package. */
+  readonly deviceType: number;
+  readonly oid: number;
+  /** Product name; bytes that are not printable ASCII as `\xNN`. */
+  readonly pnm: string;
+  /** Product revision, `major.minor`. */
+  readonly prv: string;
+  readonly psn: number;
+  /** 1 to 12 on a real part. */
+  readonly month: number;
+  /** The low four bits of MDT wrap every 16 years; which one is meant, EXT_CSD_REV decides. */
+  readonly years: readonly number[];
+  /**
+   * `absent`: byte 15 is 0, since most host controllers strip it before Linux sees the register.
+   * `wrong`: it is not the CRC7 of the other bytes with bit 0 set.
+   */
+  readonly crc: "right" | "wrong" | "absent";
+  /** Byte 15 as the other bytes ask for. */
+  readonly expectedCrc: number;
+}
+
+const FIRST_YEAR = 1997;
+const YEARS = 16;
+
+/** Decodes 16 bytes in register order. Throws RangeError for another count. */
+export function decodeCid(cid: Uint8Array): CidFields {
+  if (cid.length !== CID.size) throw new RangeError(`a CID has 16 bytes, not ${cid.length}`);
+  const byte = (field: { readonly offset: number }): number => cid[field.offset] ?? 0;
+  const [prv, mdt, last] = [byte(CID.PRV), byte(CID.MDT), byte(CID.CRC)];
+  const view = new DataView(cid.buffer, cid.byteOffset, cid.byteLength);
+  const expectedCrc = (crc7(cid.subarray(0, CID.CRC.offset)) << 1) | 1;
+  const crc = last === expectedCrc ? "right" : last === 0 ? "absent" : "wrong";
+  return {
+    mid: byte(CID.MID),
+    deviceType: byte(CID.CBX) & 3,
+    oid: byte(CID.OID),
+    pnm: ascii(cid.subarray(CID.PNM.offset, CID.PNM.offset + CID.PNM.size)),
+    prv: `${prv >> 4}.${prv & 0xf}`,
+    psn: view.getUint32(CID.PSN.offset),
+    month: mdt >> 4,
+    years: [0, 1, 2].map((turn) => FIRST_YEAR + (mdt & 0xf) + turn * YEARS),
+    crc,
+    expectedCrc,
+  };
+}
+
+/** CRC-7 of the MMC bus: x^7 + x^3 + 1, from 0. */
+function crc7(bytes: Uint8Array): number {
+  let crc = 0;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = crc & 0x80 ? ((crc << 1) ^ 0x12) & 0xff : crc << 1;
+  }
+  return crc >> 1;
+}
+
+function ascii(bytes: Uint8Array): string {
+  return [...bytes]
+    .map((byte) =>
+      byte > 0x20 && byte < 0x7f && byte !== 0x5c
+        ? String.fromCodePoint(byte)
+        : `\\x${byte.toString(16).padStart(2, "0")}`,
+    )
+    .join("");
+}
