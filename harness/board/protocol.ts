@@ -33,10 +33,15 @@ export interface RunningCommand {
   kill(): Promise<void>;
 }
 
+export interface ExecOptions {
+  /** The command's standard input, which is closed behind it; empty where absent. Over SSH only. */
+  readonly input?: Uint8Array;
+}
+
 /** Runs commands on the board's Linux. Implemented over SSH and over a console shell. */
 export interface CommandProtocol {
   /** Runs to the end. Throws DeadlineError, InfrastructureError; a non-zero exit is not an error. */
-  exec(command: string, deadline: Deadline): Promise<ExecResult>;
+  exec(command: string, deadline: Deadline, options?: ExecOptions): Promise<ExecResult>;
   /** Starts and streams. `deadline` bounds the command from its start to its end. */
   start(command: string, deadline: Deadline): Promise<RunningCommand>;
 }

@@ -1,5 +1,5 @@
 import type { Deadline, LockstepError } from "../../base/index.ts";
-import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
+import type { CommandProtocol, ExecOptions, ExecResult, RunningCommand } from "../protocol.ts";
 
 /** Waits that end with an incident; none begins between an incident and the next boot. */
 export class CrashGate {
@@ -48,8 +48,8 @@ export class GuardedCommands implements CommandProtocol {
     this.#watch = watch;
   }
 
-  async exec(command: string, deadline: Deadline): Promise<ExecResult> {
-    return await this.#watch.race(this.#commands.exec(command, deadline));
+  async exec(command: string, deadline: Deadline, options?: ExecOptions): Promise<ExecResult> {
+    return await this.#watch.race(this.#commands.exec(command, deadline, options));
   }
 
   async start(command: string, deadline: Deadline): Promise<RunningCommand> {

@@ -103,6 +103,14 @@ for (const [name, command] of Object.entries(SHELLS)) {
 
 const suite = noPty === undefined ? describe : describe.skip;
 suite(noPty === undefined ? "on a bad line" : `on a bad line (skipped: ${noPty})`, () => {
+  test("standard input is refused: what is typed on a console is seen and kept", async () => {
+    const { shell } = await connect();
+    const input = Buffer.from("a secret");
+    const refusal = shell.exec("cat", soon(), { input });
+    await expect(refusal).rejects.toThrow("cannot be typed on a console");
+    expect(text((await shell.exec("echo alive", soon())).stdout)).toBe("alive\n");
+  });
+
   test("a command whose characters were lost on the way never runs", async () => {
     const random = new Random(1);
     let lossy = false;

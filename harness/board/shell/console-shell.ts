@@ -1,7 +1,7 @@
-import { Deadline, InfrastructureError } from "../../base/index.ts";
+import { BoardFileError, Deadline, InfrastructureError } from "../../base/index.ts";
 import type { Console } from "../console/console.ts";
 import { Deferred } from "../deferred.ts";
-import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
+import type { CommandProtocol, ExecOptions, ExecResult, RunningCommand } from "../protocol.ts";
 import { decodeExact, type ExactOutput } from "./exact-output.ts";
 import { hasForeignLines } from "./foreign-lines.ts";
 import { type FrameEnd, FrameReader } from "./frame-reader.ts";
@@ -84,7 +84,17 @@ export class ConsoleShell implements CommandProtocol {
    * until their checksums fit. On a board without base64 and sha256sum the output is plain, in
    * `stdout`, and `interleaved` says whether anything else was in it.
    */
-  async exec(command: string, deadline: Deadline): Promise<ExecResult> {
+  async exec(
+    command: string,
+    deadline: Deadline,
+    { input }: ExecOptions = {},
+  ): Promise<ExecResult> {
+    if (input !== undefined) {
+      throw new BoardFileError("what a command reads cannot be typed on a console", {
+        where: `console ${this.#console.name}`,
+        next: "Add an `ssh` section to the board file.",
+      });
+    }
     return await this.#mutex.run(async () => {
       if (!(await this.#exactReady(deadline))) {
         const { exitCode, output, interleaved } = await this.#plain(command, deadline);

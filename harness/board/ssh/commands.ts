@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { ClientChannel } from "ssh2";
 import { Deadline, InfrastructureError } from "../../base/index.ts";
 import { Deferred } from "../deferred.ts";
-import type { CommandProtocol, ExecResult, RunningCommand } from "../protocol.ts";
+import type { CommandProtocol, ExecOptions, ExecResult, RunningCommand } from "../protocol.ts";
 import { OutputQueue } from "../shell/output-queue.ts";
 import type { SshConnection } from "./connection.ts";
 
@@ -12,7 +12,7 @@ const KILL_STEP_MS = 3000;
 /** Environment variable by which the processes of a streamed command are found again. */
 const MARK = "LOCKSTEP_COMMAND";
 
-/** Commands over SSH, each on a channel of its own, standard input closed. */
+/** Commands over SSH, each on a channel of its own. */
 export class SshCommands implements CommandProtocol {
   readonly #connection: SshConnection;
 
@@ -20,7 +20,11 @@ export class SshCommands implements CommandProtocol {
     this.#connection = connection;
   }
 
-  async exec(command: string, deadline: Deadline): Promise<ExecResult> {
+  async exec(
+    command: string,
+    deadline: Deadline,
+    { input }: ExecOptions = {},
+  ): Promise<ExecResult> {
     const stdout: Uint8Array[] = [];
     const stderr: Uint8Array[] = [];
     const { channel, ended } = await this.#connection.open(command, deadline, (opened) => {
@@ -28,7 +32,10 @@ export class SshCommands implements CommandProtocol {
       opened.stderr.on("data", (bytes: Buffer) => stderr.push(bytes));
       return { channel: opened, ended: this.#ended(opened) };
     });
-    channel.end();
+    // A command that ends before it has read all of it is judged by its exit code.
+    channel.on("error", () => {});
+    if (input === undefined) channel.end();
+    else channel.end(input);
     try {
       const end = await deadline.race(ended);
       return { ...end, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) };

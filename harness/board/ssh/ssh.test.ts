@@ -48,6 +48,15 @@ suite(missing === undefined ? "over a real sshd" : `over a real sshd (skipped: $
     return { connection, commands: new SshCommands(connection) };
   }
 
+  test("a command reads its standard input whole, byte for byte, and a command that does not read it ends well", async () => {
+    const { commands } = connect();
+    const input = Uint8Array.from({ length: 300_000 }, (_, index) => index & 0xff);
+    const echo = await commands.exec("cat", soon(), { input });
+    expect(Buffer.from(echo.stdout).equals(Buffer.from(input))).toBe(true);
+    expect(await commands.exec("exit 3", soon(), { input })).toMatchObject({ exitCode: 3 });
+    expect(text((await commands.exec("cat", soon())).stdout)).toBe("");
+  });
+
   test("exit codes, signals, stdout and stderr come back apart and exact", async () => {
     const { commands } = connect();
     const result = await commands.exec("printf 'a\\000\\377\\r\\n'; echo err >&2; exit 42", soon());
