@@ -181,9 +181,12 @@ test.each(["loady", "loadx"])(
     expect(clean.loader.bytes(DATA + 4096, 100).equals(few)).toBe(true);
     expect(clean.loader.loaded).toBe(4096);
 
-    const noisy = await start({ with: [command], noise: 10 });
-    await noisy.bridge.write(DATA, bytes.subarray(0, 1536), soon());
-    expect(noisy.loader.bytes(DATA, 1536).equals(bytes.subarray(0, 1536))).toBe(true);
+    // With these the line swallows so much of what ends a transfer that its receiver stays.
+    for (const seed of [5, 14, 17, 21, 46].slice(0, budget(2, 5))) {
+      const noisy = await start({ with: [command], noise: 10, seed });
+      await noisy.bridge.write(DATA, bytes.subarray(0, 1536), soon());
+      expect(noisy.loader.bytes(DATA, 1536).equals(bytes.subarray(0, 1536))).toBe(true);
+    }
   },
   60_000,
 );

@@ -13,6 +13,8 @@ export interface LoaderPromptOptions {
 
 const CTRL_C = "\u0003";
 const ENTER = "\r";
+/** Ends a transfer; at a prompt it rubs the line out. Enough for any receiver to give up. */
+const CANCEL = "\u0018".repeat(8);
 const SILENCE_MS = 1000;
 const ATTEMPTS = 100;
 /** Ctrl-C goes unanswered this often, each time waited for longer, before the board counts as hung. */
@@ -47,6 +49,8 @@ export class LoaderPrompt {
   readonly #candidates = new Set<string>();
   /** Whether an empty prompt is known to stand there. */
   #clean = false;
+  /** Whether a receiver of bytes may still be there, which takes Ctrl-C for one of them. */
+  #receiving = false;
 
   constructor(console: LoaderConsole, options: LoaderPromptOptions) {
     this.#console = console;
@@ -147,6 +151,7 @@ export class LoaderPrompt {
       throw error;
     }
     this.#received = "";
+    this.#receiving = true;
     await this.#send(ENTER, deadline);
     const done = await dialog({
       send: async (bytes) => {
@@ -173,9 +178,11 @@ export class LoaderPrompt {
   async #clear(deadline: Deadline): Promise<void> {
     for (let knock = 1; knock <= KNOCKS; knock += 1) {
       this.#received = "";
-      await this.#send(CTRL_C, deadline);
+      await this.#send(this.#receiving ? `${CANCEL}${CTRL_C}` : CTRL_C, deadline);
       if (!(await this.#until(() => this.#atPrompt(), deadline, this.#silenceMs * knock))) continue;
-      if (this.#exact !== undefined || this.#learn()) return;
+      if (this.#exact === undefined && !this.#learn()) continue;
+      this.#receiving = false;
+      return;
     }
     throw new TargetCrashError("the boot loader does not come back to its prompt", {
       expected: `the prompt (${this.#prompt.source}) after Ctrl-C`,

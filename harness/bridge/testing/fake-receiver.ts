@@ -2,6 +2,9 @@ import { crc16, type ModemMode } from "../ymodem.ts";
 
 const [SOH, STX, EOT, ACK, NAK, CAN, C] = [0x01, 0x02, 0x04, 0x06, 0x15, 0x18, 0x43];
 
+/** How long the rest of a block is waited for, which is seconds on the real thing. */
+const BLOCK_MS = 20;
+
 interface Ends {
   say(bytes: Uint8Array): void;
   store(offset: number, bytes: Uint8Array): void;
@@ -18,6 +21,7 @@ export class FakeReceiver {
   #offset = 0;
   #length = Number.POSITIVE_INFINITY;
   #over = false;
+  #waiting: NodeJS.Timeout | undefined;
 
   constructor(mode: ModemMode, ends: Ends) {
     this.#mode = mode;
@@ -27,6 +31,18 @@ export class FakeReceiver {
   }
 
   take(byte: number): void {
+    clearTimeout(this.#waiting);
+    this.#take(byte);
+    if (this.#block.length > 0) this.#waiting = setTimeout(() => this.#giveUpBlock(), BLOCK_MS);
+  }
+
+  /** The rest of a block does not come: it is asked for again. */
+  #giveUpBlock(): void {
+    this.#block = [];
+    this.#say(NAK);
+  }
+
+  #take(byte: number): void {
     if (this.#block.length === 0) {
       this.#cancels = byte === CAN ? this.#cancels + 1 : 0;
       if (this.#cancels === 3) this.#ends.end("## Binary (modem) download aborted");
