@@ -101,6 +101,34 @@ export class IsolatedApt {
     return kept.map((each) => each.suite);
   }
 
+  /**
+   * Points apt at the sources, and only the sources, of these suites of a mirror. Returns the suites
+   * that were there. Throws InfrastructureError with apt's reason if none was.
+   *
+   * An index that has expired will do, its signature being good: who asks for sources of other suites
+   * asks for versions that are known, not for the newest.
+   */
+  async updateSources(mirror: DebianMirror, suites: readonly string[]): Promise<string[]> {
+    const all = suites.map((suite) => ({ uri: mirror.uri, suite }));
+    if ((await this.#tryUpdate(all, "deb-src")) === undefined) return [...suites];
+    const kept: typeof all = [];
+    let failure: CommandResult | undefined;
+    for (const each of all) {
+      const result = await this.#tryUpdate([...kept, each], "deb-src");
+      if (result === undefined) kept.push(each);
+      else failure = result;
+    }
+    if (kept.length > 0) {
+      await this.#tryUpdate(kept, "deb-src");
+      return kept.map((each) => each.suite);
+    }
+    throw new InfrastructureError(`apt cannot read the sources of Debian ${suites.join(" or ")}`, {
+      where: mirror.uri,
+      ...(failure !== undefined && { seen: reasonOf(failure) }),
+      next: "Check the network and proxy, or give a mirror that has them with --mirror",
+    });
+  }
+
   /** What installing `wanted` (`name` or `name=version`) would bring, dependencies included. */
   async resolve(wanted: readonly string[]): Promise<ResolvedPackage[]> {
     const result = await this.#apt("get", ["install", "--simulate", "--yes", ...wanted]);
@@ -199,15 +227,17 @@ export class IsolatedApt {
 
   async #tryUpdate(
     sources: readonly { uri: string; suite: string }[],
+    types = "deb deb-src",
   ): Promise<CommandResult | undefined> {
     const keyring = this.options.keyring ?? DEBIAN_KEYRING;
     const stanzas = sources.map(
       ({ uri, suite }) =>
-        `Types: deb deb-src\nURIs: ${uri}\nSuites: ${suite}\nComponents: main\nSigned-By: ${keyring}\n`,
+        `Types: ${types}\nURIs: ${uri}\nSuites: ${suite}\nComponents: main\nSigned-By: ${keyring}\n`,
     );
     const file = path.join(this.options.root, "etc", "sources.list.d", "debian.sources");
     await writeFile(file, stanzas.join("\n"), { mode: 0o600 });
-    const result = await this.#apt("get", ["update", "--error-on=any"]);
+    const expired = types === "deb-src" ? ["-o", "Acquire::Check-Valid-Until=false"] : [];
+    const result = await this.#apt("get", ["update", "--error-on=any", ...expired]);
     return result.exitCode === 0 ? undefined : result;
   }
 

@@ -17,6 +17,7 @@ import {
 } from "./model.ts";
 import { modulesOf, resolveModules } from "./modules.ts";
 import { writeNewc } from "./newc.ts";
+import { buildOptee, type OpteeBuilt } from "./optee.ts";
 import { type Inputs, unpackPackages } from "./packages.ts";
 import { compilePrograms } from "./programs.ts";
 import type { LoadedRecipe, Recipe } from "./recipe.ts";
@@ -56,11 +57,13 @@ export async function buildImage(
     },
     () => `${inputs.packages.length} packages`,
   );
+  const optee = await inOpteeStage(loaded, inputs, { parts, work }, { command, progress });
   const bios = path.join(out, IMAGE_FILES.bios);
+  const trees = { parts, work, optee: optee?.folder };
   const firmware = await inStage(
     progress,
     "build firmware",
-    async () => await buildFirmware(recipe, inputs.source, { parts, work }, bios, command),
+    async () => await buildFirmware(recipe, inputs.source, trees, bios, command),
     () => `${inputs.source.record.name} ${inputs.source.record.version}`,
   );
   const hypervisor = await inHypervisorStage(recipe, inputs, folders, firmware.epoch, {
@@ -73,8 +76,8 @@ export async function buildImage(
     "make kernel and initramfs",
     async () => {
       const programs = await compilePrograms(loaded, work, command);
-      const trees = { parts, rootfs, out };
-      return await packFiles(loaded, trees, { keys, programs, epoch: firmware.epoch }, options);
+      const roots = { parts, rootfs, out };
+      return await packFiles(loaded, roots, { keys, programs, epoch: firmware.epoch }, options);
     },
     (bytes) => `${(bytes / 1e6).toFixed(0)} MB unpacked`,
   );
@@ -89,15 +92,37 @@ export async function buildImage(
     recipe: loaded.hash,
     inputs: inputsHash,
     packages: inputs.packages,
-    sources: [inputs.source.record, ...(inputs.hypervisor ? [inputs.hypervisor.record] : [])],
+    sources: [inputs.source, inputs.hypervisor, inputs.optee].flatMap((each) =>
+      each === undefined ? [] : [each.record],
+    ),
     notes: inputs.notes,
     tools: await toolVersions(options),
-    commands: [firmware.command, ...(hypervisor?.commands ?? [])],
+    commands: [...(optee?.commands ?? []), firmware.command, ...(hypervisor?.commands ?? [])],
     files: await describeFiles(out, hypervisor === undefined ? [] : [hypervisor.file]),
     append: recipe.append,
+    ...(optee && recipe.optee && { optee: { build: optee.id, config: recipe.optee.config } }),
     ...(hypervisor && { hypervisor: { file: hypervisor.file, append: hypervisor.append } }),
     ssh: { user: recipe.ssh.user, hostKeyLine: keys.hostKeyLine },
   };
+}
+
+async function inOpteeStage(
+  loaded: LoadedRecipe,
+  inputs: Inputs,
+  folders: { readonly parts: string; readonly work: string },
+  options: { readonly command: CommandOptions; readonly progress: PrepareOptions["progress"] },
+): Promise<OpteeBuilt | undefined> {
+  const { optee } = loaded.recipe;
+  const { optee: source } = inputs;
+  if (optee === undefined || source === undefined) return undefined;
+  const { name, version } = source.record;
+  return await inStage(
+    options.progress,
+    "build OP-TEE",
+    async () => await buildOptee(loaded, optee, source, folders, options.command),
+    ({ cached, seconds }) =>
+      `${name} ${version}, ${cached ? "built before" : `${seconds.toFixed(0)} s`}`,
+  );
 }
 
 async function inHypervisorStage(

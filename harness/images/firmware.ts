@@ -16,18 +16,23 @@ export interface FirmwareBuild {
   readonly command: string;
 }
 
-/** Builds TF-A around the packaged OP-TEE and U-Boot and copies the result to `target`. */
+/**
+ * Builds TF-A around U-Boot and OP-TEE, that of the packages or that in the folder `optee`, and copies
+ * the result to `target`.
+ */
 export async function buildFirmware(
   recipe: Recipe,
   source: DownloadedSource,
-  folders: { readonly parts: string; readonly work: string },
+  folders: { readonly parts: string; readonly work: string; readonly optee?: string | undefined },
   target: string,
   options: CommandOptions,
 ): Promise<FirmwareBuild> {
   const tree = path.join(folders.work, "firmware");
   await unpackSource(source, tree, options);
   const epoch = await epochOf(tree);
-  const args = recipe.firmware.make.map((each) => each.replaceAll("<parts>", folders.parts));
+  const args = recipe.firmware.make.map((each) =>
+    each.replaceAll("<parts>", folders.parts).replaceAll("<optee>", folders.optee ?? "<optee>"),
+  );
   await mustRun("building the firmware", "make", [`-j${availableParallelism()}`, ...args], {
     ...options,
     cwd: tree,
@@ -54,7 +59,7 @@ export function buildEnvironment(env: NodeJS.ProcessEnv, epoch: number): NodeJS.
 }
 
 /** The date of the newest entry in the Debian changelog: it makes builds of one source alike. */
-async function epochOf(tree: string): Promise<number> {
+export async function epochOf(tree: string): Promise<number> {
   const changelog = await readFile(path.join(tree, "debian", "changelog"), "utf8").catch(() => "");
   const date = /^ -- .*>  (.+)$/m.exec(changelog)?.[1];
   const milliseconds = date === undefined ? Number.NaN : Date.parse(date);

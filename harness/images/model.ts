@@ -46,6 +46,8 @@ export interface ImageManifest {
   readonly files: Readonly<Record<string, { readonly size: number; readonly sha256: string }>>;
   /** Kernel command line. */
   readonly append: string;
+  /** Where OP-TEE was built for the image: hex SHA-256 of all that decided it, and its options. */
+  readonly optee?: { readonly build: string; readonly config: Readonly<Record<string, string>> };
   /** The hypervisor's file and its command line, where the image has one. */
   readonly hypervisor?: { readonly file: string; readonly append: string };
   readonly ssh: { readonly user: string; readonly hostKeyLine: string };

@@ -4,7 +4,7 @@ import { InfrastructureError, messageOf, type Progress } from "../base/index.ts"
 import { archiveName, type IndexedPackage, IsolatedApt, type ResolvedPackage } from "./apt.ts";
 import { mustRun } from "./command.ts";
 import { sha256File } from "./hash.ts";
-import { chooseMirrors } from "./mirror.ts";
+import { chooseMirrors, type DebianMirror } from "./mirror.ts";
 import type { PackageRecord, PrepareOptions } from "./model.ts";
 import type { Recipe } from "./recipe.ts";
 import { type DownloadedSource, downloadSource } from "./sources.ts";
@@ -20,6 +20,8 @@ export interface Inputs {
   readonly source: DownloadedSource;
   /** What the hypervisor is built from, where the recipe has one. */
   readonly hypervisor: DownloadedSource | undefined;
+  /** What OP-TEE is built from, where the recipe builds it. */
+  readonly optee: DownloadedSource | undefined;
   readonly notes: readonly string[];
   /** Absolute path of a package's .deb. */
   debOf(entry: PackageRecord): string;
@@ -45,7 +47,13 @@ export async function gatherInputs(
     ...(keyring !== undefined && { keyring }),
   });
   const notes: string[] = [];
-  const suites = await updateFromAny(apt, options, notes);
+  const suites = await fromAnyMirror(options, async (mirror) => {
+    const found = await apt.update(mirror);
+    for (const wanted of ["updates", "security"].map((tail) => `${recipe.suite}-${tail}`)) {
+      if (!found.includes(wanted)) notes.push(`${wanted} was left out: this mirror has none`);
+    }
+    return found;
+  });
   const { rootfs, parts } = recipe.packages;
   const { all, inRootfs } = await download(apt, rootfs, parts, options.progress, notes);
   const indexed = await apt.describe(all);
@@ -56,10 +64,14 @@ export async function gatherInputs(
     })
     .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   await checkArchives(apt, packages);
-  const fetchSource = async (name: string): Promise<DownloadedSource> => {
+  const fetchSource = async (
+    name: string,
+    from = apt,
+    known?: readonly string[],
+  ): Promise<DownloadedSource> => {
     const folder = path.join(aptRoot, "sources", name);
     await mkdir(folder, { recursive: true });
-    const fetched = await downloadSource(apt, name, folder);
+    const fetched = await downloadSource(from, name, folder, known);
     for (const note of fetched.notes) options.progress.warn(note);
     notes.push(...fetched.notes);
     return fetched;
@@ -67,7 +79,15 @@ export async function gatherInputs(
   const source = await fetchSource(recipe.firmware.source);
   const hypervisor =
     recipe.hypervisor === undefined ? undefined : await fetchSource(recipe.hypervisor.source);
-  const sources = hypervisor === undefined ? [source] : [source, hypervisor];
+  const optee =
+    recipe.optee === undefined
+      ? undefined
+      : await fetchSource(
+          recipe.optee.source,
+          await aptForSources(apt, recipe.optee.suites, options),
+          recipe.optee.known,
+        );
+  const sources = [source, hypervisor, optee].filter((each) => each !== undefined);
   notes.push(...differencesFromProven(recipe, packages, sources));
   await apt.tidy(new Set(packages.map((entry) => archiveName(entry))));
   return {
@@ -75,25 +95,34 @@ export async function gatherInputs(
     packages,
     source,
     hypervisor,
+    optee,
     notes,
     debOf: (entry) => path.join(apt.archives, archiveName(entry)),
   };
 }
 
-async function updateFromAny(
+/** An apt that knows nothing but the sources of other suites, beside the one of the packages. */
+async function aptForSources(
   apt: IsolatedApt,
+  suites: readonly string[],
   options: PrepareOptions,
-  notes: string[],
-): Promise<string[]> {
+): Promise<IsolatedApt> {
+  const root = path.join(apt.options.root, "other-sources");
+  const other = await IsolatedApt.create({ ...apt.options, root, assumed: [] });
+  await fromAnyMirror(options, async (mirror) => await other.updateSources(mirror, suites));
+  return other;
+}
+
+/** What `update` gives with the first mirror that it works with; else the first mirror's error. */
+async function fromAnyMirror<T>(
+  options: PrepareOptions,
+  update: (mirror: DebianMirror) => Promise<T>,
+): Promise<T> {
   const mirrors = await chooseMirrors(options.mirror, options.env);
   let failure: unknown;
   for (const mirror of mirrors) {
     try {
-      const suites = await apt.update(mirror);
-      for (const wanted of ["updates", "security"].map((tail) => `${apt.options.suite}-${tail}`)) {
-        if (!suites.includes(wanted)) notes.push(`${wanted} was left out: this mirror has none`);
-      }
-      return suites;
+      return await update(mirror);
     } catch (error) {
       if (options.abort.aborted || !(error instanceof InfrastructureError)) throw error;
       failure ??= error;

@@ -80,9 +80,9 @@ async function make(
 /** What the image is made of: the recipe, every package, the sources. */
 function inputsHash(loaded: LoadedRecipe, inputs: Inputs): string {
   const packages = inputs.packages.map((each) => `${each.name} ${each.version} ${each.sha256}`);
-  const sources = [inputs.source, ...(inputs.hypervisor === undefined ? [] : [inputs.hypervisor])];
-  const files = sources.flatMap(({ record }) =>
-    Object.entries(record.files).map(([file, sum]) => `${file} ${sum}`),
+  const sources = [inputs.source, inputs.hypervisor, inputs.optee];
+  const files = sources.flatMap((each) =>
+    Object.entries(each?.record.files ?? {}).map(([file, sum]) => `${file} ${sum}`),
   );
   return sha256([loaded.hash, ...packages, ...files.toSorted()].join("\n"));
 }

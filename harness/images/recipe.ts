@@ -35,6 +35,26 @@ export interface RecipeHypervisor {
   readonly append: string;
 }
 
+/** OP-TEE, built from a Debian source package in place of the packaged build. */
+export interface RecipeOptee {
+  readonly source: string;
+  /** The suites whose sources are looked at: a build may be of another release than the packages. */
+  readonly suites: readonly string[];
+  /** Versions of the source that are known to work, newest first. */
+  readonly known: readonly string[];
+  /** Arguments of `make` other than its options, and the key that signs the TAs of the image. */
+  readonly make: readonly string[];
+  readonly signKey: string;
+  /** OP-TEE's options, `CFG_…`. */
+  readonly config: Readonly<Record<string, string>>;
+  /** Files of ours that are put into the source. */
+  readonly files: readonly RecipeProgram[];
+  /** Lines added at the end of files of the source: file to line. */
+  readonly lines: Readonly<Record<string, string>>;
+  /** The files that result, in the output folder; their last parts are their names. */
+  readonly results: readonly string[];
+}
+
 /** How an image is made, as data: `boards/images/<name>/recipe.yaml`. */
 export interface Recipe {
   readonly name: string;
@@ -53,6 +73,8 @@ export interface Recipe {
     readonly make: readonly string[];
     readonly result: string;
   };
+  /** Where OP-TEE is not that of the packages. */
+  readonly optee?: RecipeOptee;
   /** What the firmware starts in front of the kernel; none in most images. */
   readonly hypervisor?: RecipeHypervisor;
   readonly kernel: { readonly image: string; readonly modules: readonly string[] };
@@ -104,7 +126,8 @@ export async function loadRecipe(name: string, dir: string = imagesDir): Promise
   const merged = await readMerged(name, dir, files, []);
   const recipe = checkRecipe(name, merged, path.join(dir, name, "recipe.yaml"));
   const sources = new Map<string, Buffer>();
-  for (const file of [...recipe.rootfs.files, ...recipe.rootfs.programs]) {
+  const { files: inRootfs, programs } = recipe.rootfs;
+  for (const file of [...inRootfs, ...programs, ...(recipe.optee?.files ?? [])]) {
     const content = files.get(file.source);
     if (content === undefined) {
       throw new BoardFileError(`the recipe names a file that is not beside it: ${file.source}`, {
@@ -174,10 +197,12 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
   const fail = (key: string, expected: string): never => {
     throw new BoardFileError(`recipe of image ${name}: ${key} is wrong`, { where, expected });
   };
-  const expand = (text: string): string =>
+  const expand = (text: string, within: readonly string[] = []): string =>
     text.replaceAll(/\$\{([\w-]+)\}/g, (whole, key: string) => {
       const value = isPlain(variables) ? variables[key] : undefined;
-      return typeof value === "string" ? value : fail(whole, "a name under `variables`");
+      if (typeof value !== "string") return fail(whole, "a name under `variables`");
+      if (within.includes(key)) return fail(whole, "a variable that does not contain itself");
+      return expand(value, [...within, key]);
     });
   const at = (key: string): unknown =>
     key.split(".").reduce<unknown>((o, k) => (isPlain(o) ? o[k] : undefined), raw);
@@ -211,6 +236,11 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
     const value = entry[key];
     return typeof value === "string" ? expand(value) : fail(`${of}.${key}`, "a text");
   };
+  const programs = (key: string): RecipeProgram[] =>
+    maps(key).map((entry) => ({
+      path: field(entry, "path", key),
+      source: field(entry, "source", key),
+    }));
   return {
     name,
     description: text("description"),
@@ -227,6 +257,19 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
       make: list("firmware.make"),
       result: text("firmware.result"),
     },
+    ...(at("optee") !== undefined && {
+      optee: {
+        source: text("optee.source"),
+        suites: list("optee.suites"),
+        known: list("optee.known"),
+        make: list("optee.make"),
+        signKey: text("optee.sign_key"),
+        config: map("optee.config"),
+        files: programs("optee.files"),
+        lines: map("optee.lines"),
+        results: list("optee.results"),
+      },
+    }),
     ...(at("hypervisor") !== undefined && {
       hypervisor: {
         source: text("hypervisor.source"),
@@ -256,10 +299,7 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
           mode: Number.parseInt(mode, 8),
         };
       }),
-      programs: maps("rootfs.programs").map((entry) => ({
-        path: field(entry, "path", "rootfs.programs"),
-        source: field(entry, "source", "rootfs.programs"),
-      })),
+      programs: programs("rootfs.programs"),
     },
     ssh: {
       user: text("ssh.user"),

@@ -23,14 +23,19 @@ export interface DownloadedSource {
 /**
  * Downloads the newest version of a source package that the mirror still has whole; where no
  * version is whole, the newest upstream tarball alone. Everything is checked against the index.
+ *
+ * `known`: versions that are known to work, newest first. They go before all others, and every
+ * version that is not among them and is newer, or is taken for want of one, is named in `notes`.
  */
 export async function downloadSource(
   apt: IsolatedApt,
   name: string,
   folder: string,
+  known?: readonly string[],
 ): Promise<DownloadedSource> {
-  const versions = await sourceVersions(apt, name);
-  const notes: string[] = [];
+  const offered = await sourceVersions(apt, name);
+  const versions = known === undefined ? offered : knownFirst(offered, known);
+  const notes = known === undefined ? [] : unknownNewest(name, offered, known);
   for (const each of versions) {
     const result = await apt.apt(
       "get",
@@ -83,6 +88,27 @@ async function record(
     if (!(file in files)) await rm(path.join(folder, file), { force: true });
   }
   return { record: { name, version, files, patched }, folder, notes };
+}
+
+/** In the order of preference: what is known to work in its own order, then the rest, newest first. */
+function knownFirst(
+  offered: readonly SourceVersion[],
+  known: readonly string[],
+): readonly SourceVersion[] {
+  const listed = known.flatMap((version) => offered.filter((each) => each.version === version));
+  return [...listed, ...offered.filter((each) => !listed.includes(each))];
+}
+
+/** One sentence if the newest version that is offered is not one that is known to work. */
+function unknownNewest(
+  name: string,
+  [newest]: readonly SourceVersion[],
+  known: readonly string[],
+): string[] {
+  if (newest === undefined || known.includes(newest.version)) return [];
+  return [
+    `source ${name} ${newest.version} is offered and not known to work; known: ${known.join(", ")}`,
+  ];
 }
 
 /** Versions in the index, newest first. */

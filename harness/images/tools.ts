@@ -10,8 +10,8 @@ export interface RequiredTool {
   readonly why: string;
   /** Another program that does as well. */
   readonly or?: string;
-  /** Needed only for images that have a hypervisor. */
-  readonly hypervisor?: true;
+  /** Needed only for images that build this. */
+  readonly only?: keyof ToolUser;
 }
 
 const TOOLS: readonly RequiredTool[] = [
@@ -51,13 +51,31 @@ const TOOLS: readonly RequiredTool[] = [
     debianPackage: "libc6-dev",
     why: "TF-A's own host tools are compiled against it",
   },
-  { tool: "flex", debianPackage: "flex", why: "builds Xen's Kconfig", hypervisor: true },
-  { tool: "bison", debianPackage: "bison", why: "builds Xen's Kconfig", hypervisor: true },
+  { tool: "flex", debianPackage: "flex", why: "builds Xen's Kconfig", only: "hypervisor" },
+  { tool: "bison", debianPackage: "bison", why: "builds Xen's Kconfig", only: "hypervisor" },
   {
     tool: "python3",
     debianPackage: "python3",
     why: "runs scripts of Xen's build",
-    hypervisor: true,
+    only: "hypervisor",
+  },
+  {
+    tool: "/usr/bin/python3",
+    debianPackage: "python3",
+    why: "runs OP-TEE's scripts",
+    only: "optee",
+  },
+  {
+    tool: "/usr/lib/python3/dist-packages/elftools/__init__.py",
+    debianPackage: "python3-pyelftools",
+    why: "OP-TEE's build reads its own ELF files with it",
+    only: "optee",
+  },
+  {
+    tool: "/usr/lib/python3/dist-packages/cryptography/__init__.py",
+    debianPackage: "python3-cryptography",
+    why: "OP-TEE's build reads the key of its TAs with it",
+    only: "optee",
   },
   { tool: "flock", debianPackage: "util-linux", why: "keeps two builds apart" },
   { tool: "setpriv", debianPackage: "util-linux", why: "ends programs with their starter" },
@@ -69,7 +87,7 @@ const TOOLS: readonly RequiredTool[] = [
 ];
 
 /** What of an image decides which tools it needs. */
-export type ToolUser = Pick<Recipe, "hypervisor">;
+export type ToolUser = Pick<Recipe, "hypervisor" | "optee">;
 
 /**
  * What making an image needs and this host lacks, in a fixed order; empty when all is there. Without
@@ -79,9 +97,7 @@ export async function missingTools(
   env: NodeJS.ProcessEnv = process.env,
   recipe: ToolUser = {},
 ): Promise<readonly RequiredTool[]> {
-  const needed = TOOLS.filter(
-    ({ hypervisor }) => hypervisor !== true || recipe.hypervisor !== undefined,
-  );
+  const needed = TOOLS.filter(({ only }) => only === undefined || recipe[only] !== undefined);
   const found = await Promise.all(
     needed.map(
       async ({ tool, or }) =>

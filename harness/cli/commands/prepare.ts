@@ -85,7 +85,10 @@ const SHOWN = ["optee-os", "optee-test-qemu", "tee-supplicant", "u-boot-qemu"] a
 function summarize(context: CliContext, image: PreparedImage, made: boolean): void {
   const { manifest, packages } = image;
   const sources = manifest.sources.map((each) => `${each.name} ${each.version}`);
-  const shown = SHOWN.map((name) => `${name} ${packages[name] ?? "absent"}`);
+  const shown = SHOWN.flatMap((name) => {
+    if (manifest.sources.some((each) => each.name === name)) return [];
+    return [`${name} ${packages[name] ?? "absent"}`];
+  });
   const kernel = Object.keys(packages).find((name) => /^linux-image-\d/.test(name)) ?? "no kernel";
   context.err(`image ${image.name} ${made ? "is ready" : "was there already"}`);
   context.err(`  ${[...sources, ...shown, kernel].join(", ")}`);
