@@ -77,12 +77,16 @@ describe("bash", () => {
       "emulated",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-virt-rpmb",
+      "qemu-virt-rpmb-hyp",
       "qemu-xen",
       "shelf-3",
     ]);
     expect(await bash("lockstep boards show q")).toEqual([
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-virt-rpmb",
+      "qemu-virt-rpmb-hyp",
       "qemu-xen",
     ]);
   });
@@ -132,6 +136,8 @@ describe("zsh", () => {
       "emulated",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-virt-rpmb",
+      "qemu-virt-rpmb-hyp",
       "qemu-xen",
       "shelf-3",
     ]);

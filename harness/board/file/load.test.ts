@@ -186,6 +186,8 @@ describe("finding", () => {
       "extra",
       "qemu-virt",
       "qemu-virt-hyp",
+      "qemu-virt-rpmb",
+      "qemu-virt-rpmb-hyp",
       "qemu-xen",
     ]);
   });

@@ -26,11 +26,13 @@ test("the list shows every board, and a broken one with the place of its first m
   const { code, stdout } = await lockstep(["boards"], { cwd });
   expect(code).toBe(0);
   expect(stdout.toString().split("\n")).toEqual([
-    expect.stringMatching(/^broken {9}broken {4}boards\/broken\.yaml:3:1: unknown key `foo`$/),
-    expect.stringMatching(/^emulated {7}emulated {2}OP-TEE, /),
-    expect.stringMatching(/^qemu-virt {6}qemu {6}TF-A, OP-TEE/),
-    expect.stringMatching(/^qemu-virt-hyp {2}qemu {6}virtualized OP-TEE/),
-    expect.stringMatching(/^qemu-xen {7}qemu {6}Xen's OP-TEE mediator/),
+    expect.stringMatching(/^broken +broken {4}boards\/broken\.yaml:3:1: unknown key `foo`$/),
+    expect.stringMatching(/^emulated +emulated {2}OP-TEE, /),
+    expect.stringMatching(/^qemu-virt +qemu {6}TF-A, OP-TEE/),
+    expect.stringMatching(/^qemu-virt-hyp +qemu {6}virtualized OP-TEE/),
+    expect.stringMatching(/^qemu-virt-rpmb +qemu {6}OP-TEE with RPMB/),
+    expect.stringMatching(/^qemu-virt-rpmb-hyp +qemu {6}virtualized OP-TEE with RPMB/),
+    expect.stringMatching(/^qemu-xen +qemu {6}Xen's OP-TEE mediator/),
     "",
   ]);
 });
@@ -42,10 +44,12 @@ test("--json and --names are for scripts", async () => {
     ["emulated", "emulated"],
     ["qemu-virt", "qemu"],
     ["qemu-virt-hyp", "qemu"],
+    ["qemu-virt-rpmb", "qemu"],
+    ["qemu-virt-rpmb-hyp", "qemu"],
     ["qemu-xen", "qemu"],
   ]);
   const names = await lockstep(["boards", "list", "--names"], { cwd });
-  expect(names.stdout.toString()).toBe("emulated\nqemu-virt\nqemu-virt-hyp\nqemu-xen\n");
+  expect(names.stdout.toString()).toBe(rows.map(({ name }) => `${name}\n`).join(""));
 });
 
 test("a board is shown with its type merged in, as YAML and as JSON", async () => {
