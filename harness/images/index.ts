@@ -1,4 +1,5 @@
 export { prepareImage } from "./prepare.ts";
+export { type BoardProgram, boardProgram } from "./board-program.ts";
 export { findPrepared } from "./find.ts";
 export { imageTas } from "./tas.ts";
 export type {

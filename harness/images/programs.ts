@@ -3,13 +3,13 @@ import path from "node:path";
 import { type CommandOptions, mustRun } from "./command.ts";
 import type { LoadedRecipe } from "./recipe.ts";
 
-const COMPILER = "aarch64-linux-gnu-gcc";
+export const COMPILER = "aarch64-linux-gnu-gcc";
 
 /**
  * A static program of nothing but its own code: hosts need no C library for AArch64. Without the last
  * two the compiler may turn loops into calls of a memset or strlen that is not there.
  */
-const FLAGS = [
+export const FLAGS = [
   ["-std=c11", "-O2", "-static", "-no-pie", "-nostdlib", "-Wl,--build-id=none"],
   ["-ffreestanding", "-fno-stack-protector", "-fno-tree-loop-distribute-patterns"],
 ].flat();
