@@ -1,5 +1,5 @@
 import { ATTR_TYPE, MSG_CMD, OPTEE_SMC } from "../../optee-abi/index.ts";
-import { type Of, either, hex, list, nat, pick, rarely, record } from "./shape.ts";
+import { type Of, type Shape, either, hex, list, nat, pick, rarely, record } from "./shape.ts";
 import { TA_NAMES } from "./tas.ts";
 
 /** VMs that a program plays with, by slot; a slot's VM is created when it is first used. */
@@ -35,7 +35,7 @@ export const ODD_PLACES = [
 ] as const;
 
 /** A slot; the first are used most, as the secure world may not have room for more VMs. */
-const vm = pick(0, 1, 0, 1, 2, 0, 1, 3);
+const slot = pick(0, 1, 0, 1, 2, 0, 1, 3);
 
 /** A page of the VM's RAM by number, or a place with a name. */
 export const place = either([12, nat(OWN_PAGES - 1)], [2, pick(...ODD_PLACES)]);
@@ -160,7 +160,7 @@ export const LIES = [
 
 export const answer = record({
   do: pick("answer"),
-  vm,
+  vm: slot,
   pick: nat(3),
   lie: pick("no", "no", "no", "no", "no", "no", "no", "no", "no", "no", "no", ...LIES.slice(1)),
   /** What the lie says. */
@@ -179,66 +179,100 @@ export const registerWord = either(
 
 export const serve = either([1, pick(0, 1)], [3, nat(24)], [2, pick(40)]);
 
-const SIMPLE = [
-  [
-    6,
-    record({
-      do: pick("open"),
-      vm,
-      ta: pick(...TA_NAMES),
-      login: pick(0, 0x8000_0000, 0, 0, 0, 0, 0, 1, 4, 6, 3, 0xf000_0000),
-      params: either([6, list(param, 0, 0)], [1, list(param, 1, 4)]),
-      serve,
-    }),
-  ],
-  [
-    8,
-    record({
-      do: pick("invoke"),
-      vm,
-      session: nat(4),
-      func: either([3, nat(9)], [1, nat(40)]),
-      params: list(either([3, value], [5, pages], [3, registered]), 0, 4),
-      serve,
-    }),
-  ],
-  [3, record({ do: pick("close", "cancel"), vm, session: nat(4), serve })],
-  [7, record({ do: pick("register"), vm, buffer: pages, serve: nat(4) })],
-  [3, record({ do: pick("unregister"), vm, cookie, serve: nat(4) })],
-  [
-    6,
-    record({
-      do: pick("message"),
-      vm,
-      at: place,
-      fid: rarely(8, pick(OPTEE_SMC.CALL_WITH_RPC_ARG, OPTEE_SMC.CALL_WITH_REGD_ARG)),
-      message,
-      serve: nat(6),
-    }),
-  ],
-  [16, answer],
-  [
-    6,
-    record({
-      do: pick("smc"),
-      vm,
-      fid: either([10, pick(...FIDS)], [1, nat(0xffff_ffff)], [1, pick(0x8400_0000, 0xc600_0000)]),
-      words: list(registerWord, 0, 7),
-      method: rarely(12, pick("smc", "hvc")),
-      immediate: rarely(20, nat(3)),
-      aarch32: rarely(10, pick(true)),
-      convention64: rarely(10, pick(true)),
-    }),
-  ],
-  [2, record({ do: pick("write"), vm, at: ownPage, offset: nat(511), words: list(word, 1, 8) })],
-  [1, record({ do: pick("balloon"), vm, at: place, refill: pick(false, true) })],
-  [1, record({ do: pick("protect"), vm, at: place, writable: pick(true, false) })],
-  [1, record({ do: pick("donate"), vm, at: ownPage, to: vm, target: ownPage })],
-  [1, record({ do: pick("destroy"), vm })],
-  [1, record({ do: pick("create"), vm, refuse: pick(false, false, true) })],
-] as const;
+/** In what the steps of programs for emulated and for real machines differ. */
+export interface StepChoices {
+  readonly vm: Shape<number>;
+  readonly ta: Shape<string>;
+  /** Command numbers of TAs. */
+  readonly func: Shape<number>;
+  /** Where messages lie. */
+  readonly messageAt: Shape<Place>;
+  /** Whether the mediator has no memory for a new VM. */
+  readonly refuse: Shape<boolean>;
+  /** One message in so many goes by a function of its own choice. */
+  readonly otherFunction: number;
+  /** How often a step is of a kind; `bare`: sessions without parameters for one with some. */
+  readonly often: Readonly<
+    Record<"open" | "bare" | "invoke" | "end" | "register" | "answer", number>
+  >;
+}
 
-const simple = either(...SIMPLE);
+/** The steps that programs are made of. */
+export const stepsOf = ({ vm, ta, func, messageAt, refuse, otherFunction, often }: StepChoices) =>
+  either(
+    [
+      often.open,
+      record({
+        do: pick("open"),
+        vm,
+        ta,
+        login: pick(0, 0x8000_0000, 0, 0, 0, 0, 0, 1, 4, 6, 3, 0xf000_0000),
+        params: either([often.bare, list(param, 0, 0)], [1, list(param, 1, 4)]),
+        serve,
+      }),
+    ],
+    [
+      often.invoke,
+      record({
+        do: pick("invoke"),
+        vm,
+        session: nat(4),
+        func,
+        params: list(either([3, value], [5, pages], [3, registered]), 0, 4),
+        serve,
+      }),
+    ],
+    [often.end, record({ do: pick("close", "cancel"), vm, session: nat(4), serve })],
+    [often.register, record({ do: pick("register"), vm, buffer: pages, serve: nat(4) })],
+    [3, record({ do: pick("unregister"), vm, cookie, serve: nat(4) })],
+    [
+      6,
+      record({
+        do: pick("message"),
+        vm,
+        at: messageAt,
+        fid: rarely(otherFunction, pick(OPTEE_SMC.CALL_WITH_RPC_ARG, OPTEE_SMC.CALL_WITH_REGD_ARG)),
+        message,
+        serve: nat(6),
+      }),
+    ],
+    [often.answer, answer],
+    [
+      6,
+      record({
+        do: pick("smc"),
+        vm,
+        fid: either(
+          [10, pick(...FIDS)],
+          [1, nat(0xffff_ffff)],
+          [1, pick(0x8400_0000, 0xc600_0000)],
+        ),
+        words: list(registerWord, 0, 7),
+        method: rarely(12, pick("smc", "hvc")),
+        immediate: rarely(20, nat(3)),
+        aarch32: rarely(10, pick(true)),
+        convention64: rarely(10, pick(true)),
+      }),
+    ],
+    [2, record({ do: pick("write"), vm, at: ownPage, offset: nat(511), words: list(word, 1, 8) })],
+    [1, record({ do: pick("balloon"), vm, at: place, refill: pick(false, true) })],
+    [1, record({ do: pick("protect"), vm, at: place, writable: pick(true, false) })],
+    [1, record({ do: pick("donate"), vm, at: ownPage, to: vm, target: ownPage })],
+    [1, record({ do: pick("destroy"), vm })],
+    [1, record({ do: pick("create"), vm, refuse })],
+  );
+
+const EMULATED: StepChoices = {
+  vm: slot,
+  ta: pick(...TA_NAMES),
+  func: either([3, nat(9)], [1, nat(40)]),
+  messageAt: place,
+  refuse: pick(false, false, true),
+  otherFunction: 8,
+  often: { open: 6, bare: 6, invoke: 8, end: 3, register: 7, answer: 16 },
+};
+
+const simple = stepsOf(EMULATED);
 
 /** What happens between two accesses of the mediator or the secure world to a guest's memory. */
 const race = record({
@@ -283,7 +317,15 @@ export const circumstances = record({
   script: rarely(2, list(nat(63), 1, 6)),
 });
 
-export const STEP = record({ step: simple, with: circumstances });
+const STEP = record({ step: simple, with: circumstances });
+
+/** Command numbers of TAs go up to this one. */
+export const MAX_FUNC = 60;
+/** A step in a file: of a program for emulated or for real machines. */
+export const STORED_STEP = record({
+  step: stepsOf({ ...EMULATED, func: nat(MAX_FUNC) }),
+  with: circumstances,
+});
 
 /** The secure world: our OP-TEE model, or a scripted one that is hostile. */
 export const WORLDS = ["model", "scripted"] as const;
@@ -303,7 +345,7 @@ export const PROGRAM = record({ machine: MACHINE_SHAPE, steps: list(STEP, 40, 12
 /** A program in a file: of any length. */
 export const STORED_PROGRAM = record({
   machine: MACHINE_SHAPE,
-  steps: list(STEP, 0, MAX_STEPS),
+  steps: list(STORED_STEP, 0, MAX_STEPS),
 });
 
 /** Leaves out what cannot matter: scripts without a scripted secure world, fields that are not set. */

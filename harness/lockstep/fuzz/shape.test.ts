@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { budget } from "../../base/index.ts";
 import { generator } from "./arbitrary.ts";
 import { programSeed } from "./batch.ts";
-import { PROGRAM, type Program, STEP, STORED_PROGRAM, tidy } from "./program.ts";
+import { PROGRAM, type Program, STORED_STEP, STORED_PROGRAM, tidy } from "./program.ts";
 import { either, list, mismatch, nat, pick, rarely, record, text } from "./shape.ts";
 import { shrink } from "./shrink.ts";
 import { simpler, smallest } from "./simpler.ts";
@@ -31,8 +31,8 @@ test("whatever is simpler than a step is a step too, and taking the first ends s
       let value: unknown = tidy(generate(seed)).steps[0];
       let turns = 0;
       for (;;) {
-        const next = [...simpler(STEP, value)];
-        for (const one of next) expect(mismatch(STEP, one)).toBeUndefined();
+        const next = [...simpler(STORED_STEP, value)];
+        for (const one of next) expect(mismatch(STORED_STEP, one)).toBeUndefined();
         if (next.length === 0) break;
         [value] = next;
         turns += 1;

@@ -1,4 +1,4 @@
-import { type Program, STEP, STORED_PROGRAM } from "./program.ts";
+import { type Program, STORED_STEP, STORED_PROGRAM } from "./program.ts";
 import type { ShapeNode } from "./shape.ts";
 import { simpler } from "./simpler.ts";
 
@@ -64,7 +64,7 @@ function* simplerSteps(program: Program): Search {
     const step = best.steps[index];
     if (step === undefined) continue;
     const from = best;
-    best = yield* simplest(STEP, step, best, (next) => ({
+    best = yield* simplest(STORED_STEP, step, best, (next) => ({
       ...from,
       steps: from.steps.with(index, next as typeof step),
     }));

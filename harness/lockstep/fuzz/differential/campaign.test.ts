@@ -1,8 +1,17 @@
 import { expect, test } from "@jest/globals";
+import { budget } from "../../../base/index.ts";
+import { generator } from "../arbitrary.ts";
 import { corpusFiles, corpusFolder } from "../corpus.ts";
+import { STORED_PROGRAM } from "../program.ts";
+import { mismatch } from "../shape.ts";
 import { readStored } from "../stored.ts";
 import { replayDifferential, runDifferential } from "./campaign.ts";
-import { forRealMachines, notDifferential } from "./program.ts";
+import {
+  DIFFERENTIAL_PROGRAM,
+  differentialProgram,
+  forRealMachines,
+  notDifferential,
+} from "./program.ts";
 import { PROGRAM_PLANTS } from "./testkit/plants.ts";
 import { standIn } from "./testkit/stand-in.ts";
 
@@ -47,6 +56,15 @@ test("one failure of the laboratory costs a program, two in a row end the campai
     runDifferential({ ...options, target: two.target, tas: two.tas }),
   ).rejects.toMatchObject({ exitCode: 3 });
   expect(two.runs()).toBe(3);
+});
+
+test("every program for real machines can be stored, read and made smaller as one", async () => {
+  const generate = await generator(DIFFERENTIAL_PROGRAM);
+  for (let seed = 0; seed < budget(40, 1000); seed += 1) {
+    const program = differentialProgram(generate(seed));
+    expect(mismatch(STORED_PROGRAM, program)).toBeUndefined();
+    expect(notDifferential(program)).toBeUndefined();
+  }
 });
 
 test("programs of the corpus that need nothing of an emulated machine are fit for real ones", () => {
