@@ -162,7 +162,7 @@ function* reclaim(thread: Thread, arg: SharedPages, count: number): SecureTask {
     return;
   }
   object.releasing = true;
-  while (object.users > 0) yield* registered.released.wait(thread);
+  yield* registered.untilUnused(thread, object);
   lent.remove(object);
   arg.setU32(AT.ret, TEEC_SUCCESS);
 }

@@ -191,7 +191,7 @@ export function releaseParams(
 
 function* releaseRest(thread: Thread, held: readonly RegisteredObject[], next: number): SecureTask {
   const { partition } = thread;
-  yield* partition.registered.released.broadcast(thread);
+  yield* partition.registered.announce(thread) ?? [];
   for (let index = next; index < held.length; index += 1) {
     const object = held[index];
     if (object !== undefined) yield* partition.release(thread, object);

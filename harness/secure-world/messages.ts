@@ -13,7 +13,7 @@ import { lentMemoryMessage } from "./lent-memory.ts";
 import { extractPages } from "./mapping.ts";
 import type { SharedPages } from "./memory-object.ts";
 import { exportParams, type Imported, importParams, releaseParams } from "./message-params.ts";
-import type { RegisteredObject } from "./registered-shm.ts";
+import type { RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
 import type { ClientIdentity, Outcome } from "./session.ts";
 import { cancelCommand, closeSession, invokeCommand, openSession } from "./session-manager.ts";
 import { TEE_TIMEOUT_INFINITE } from "./tas/tee-api.ts";
@@ -212,19 +212,21 @@ function unregister(thread: Thread, arg: SharedPages, count: number): MaybeSecur
     return SMC_RETURN.OK;
   }
   object.releasing = true;
-  if (object.users > 0) return unregisterUsed(thread, arg, object);
+  const waiting =
+    object.users > 0 ? registered.untilUnused(thread, object) : registered.announce(thread);
+  if (waiting !== undefined) return unregisterLater(registered, arg, object, waiting);
   registered.remove(object);
   arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
   return SMC_RETURN.OK;
 }
 
-function* unregisterUsed(
-  thread: Thread,
+function* unregisterLater(
+  registered: RegisteredObjects,
   arg: SharedPages,
   object: RegisteredObject,
+  waiting: SecureTask,
 ): SecureTask<number> {
-  const { registered } = thread.partition;
-  while (object.users > 0) yield* registered.released.wait(thread);
+  yield* waiting;
   registered.remove(object);
   arg.setU32(AT.ret, TEEC.TEEC_SUCCESS);
   return SMC_RETURN.OK;

@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { MSG_CMD, NOTIFICATION_OP, OPTEE_SMC, RPC_CMD, SMC_RETURN } from "../optee-abi/index.ts";
 import type { NotificationDriver } from "./notifications.ts";
-import { SecureCondition } from "./sync.ts";
+import { SecureCondition, SecureMutex } from "./sync.ts";
 import { SecureKit } from "./testkit/kit.ts";
 
 const { ENABLE_ASYNC_NOTIF, GET_ASYNC_NOTIF_VALUE, VM_CREATED, VM_DESTROYED } = OPTEE_SMC;
@@ -71,7 +71,7 @@ test("SMC-7.3: pending values raise the interrupt, are read lowest first, and a 
 });
 
 test("SMC-7.4, MSG-2.DO_BOTTOM_HALF: the bottom half runs the drivers in a thread that may wait", () => {
-  const ready = new SecureCondition();
+  const ready = new SecureCondition(new SecureMutex());
   const seen: string[] = [];
   const slow: NotificationDriver = {
     *yielding(event, thread) {

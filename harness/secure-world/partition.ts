@@ -6,7 +6,7 @@ import { Notifications } from "./notifications.ts";
 import { type RegisteredObject, RegisteredObjects } from "./registered-shm.ts";
 import type { Extent } from "./secure-pool.ts";
 import { SecureStorage } from "./storage/secure-storage.ts";
-import { SecureCondition } from "./sync.ts";
+import { RecursiveMutex, SecureCondition, SecureMutex } from "./sync.ts";
 import type { Session } from "./session.ts";
 import type { TaContext } from "./ta-context.ts";
 import { type SecureTask, Thread } from "./thread.ts";
@@ -25,10 +25,17 @@ export class Partition {
   readonly sessions: Session[] = [];
   /** Loaded TA instances. */
   readonly contexts: TaContext[] = [];
-  readonly contextInitialized = new SecureCondition();
+  /** Of the TA manager (tee_ta_mutex): guards sessions, instances and who runs in them. */
+  readonly taMutex = new SecureMutex();
+  readonly contextInitialized = new SecureCondition(this.taMutex);
   /** The thread that executes single-instance TAs, and how deep (one at a time). */
   singleInstance: { thread: Thread; depth: number } | undefined;
-  readonly singleInstanceFree = new SecureCondition();
+  readonly singleInstanceFree = new SecureCondition(this.taMutex);
+  /**
+   * The memory pool for temporary values, which one thread has at a time (mempool_default): for a
+   * block of a file that is read or written, and for the arithmetic of signatures.
+   */
+  readonly mempool = new RecursiveMutex();
   /** thread_prealloc_rpc_cache (SMC-6). */
   preallocRpcCache = false;
   readonly notifications: Notifications;
@@ -130,6 +137,6 @@ export class Partition {
   /** Ends a use of `object` by `thread`; whoever waits to unregister it goes on. */
   *release(thread: Thread, object: RegisteredObject): SecureTask {
     const { registered } = this;
-    if (registered.drop(object)) yield* registered.released.broadcast(thread);
+    if (registered.drop(object)) yield* registered.announce(thread) ?? [];
   }
 }

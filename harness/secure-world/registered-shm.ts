@@ -1,6 +1,7 @@
 import { CookieChains } from "../base/index.ts";
 import type { SharedPages } from "./memory-object.ts";
-import { SecureCondition } from "./sync.ts";
+import { SecureCondition, SecureMutex } from "./sync.ts";
+import type { SecureTask, Thread } from "./thread.ts";
 
 /** One entry of the table of registered objects (MSG-2.3). */
 export interface RegisteredObject {
@@ -25,8 +26,9 @@ export interface RegisteredObject {
 
 /** Objects by cookie. Duplicates are accepted; the newest hides the older (MSG-2.3.1). */
 export class RegisteredObjects {
+  readonly #mutex = new SecureMutex();
   /** Where calls wait that unregister an object in use; shared by all objects, as upstream has it. */
-  readonly released = new SecureCondition();
+  readonly #released = new SecureCondition(this.#mutex);
   readonly #objects = new CookieChains<RegisteredObject>();
   #heap = 0;
 
@@ -55,7 +57,7 @@ export class RegisteredObjects {
 
   /**
    * Ends one use: the last one of a guarded object ends the object. True when that was what a thread
-   * waits for which unregisters the object; `released` is to be broadcast then.
+   * waits for which unregisters the object; `announce` is to follow then.
    */
   drop(object: RegisteredObject): boolean {
     object.users -= 1;
@@ -63,6 +65,21 @@ export class RegisteredObjects {
     if (!object.guarded) return object.releasing;
     this.remove(object);
     return false;
+  }
+
+  /**
+   * The last use of an object has ended: threads that wait to unregister one look again, whichever it
+   * is that they wait for. Undefined when none does.
+   */
+  announce(thread: Thread): SecureTask | undefined {
+    this.#released.broadcast();
+    return this.#mutex.leave(thread);
+  }
+
+  /** Waits until nobody uses an object that is to be unregistered. */
+  *untilUnused(thread: Thread, object: { readonly users: number }): SecureTask {
+    while (object.users > 0) yield* this.#released.wait(thread);
+    yield* this.#mutex.leave(thread) ?? [];
   }
 
   remove(object: RegisteredObject): void {

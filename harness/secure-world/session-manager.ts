@@ -29,7 +29,9 @@ export function* openSession(
   params: TaParams,
 ): SecureTask<Outcome & { readonly session: number }> {
   const { locksOpening } = thread.partition.core.features;
-  const session = new Session(nextSessionId(open), client, locksOpening ? thread : undefined);
+  const { taMutex } = thread.partition;
+  const id = nextSessionId(open);
+  const session = new Session(id, client, locksOpening ? thread : undefined, taMutex);
   open.push(session);
   const found = yield* findContext(thread, session, uuid);
   const context = session.context;
@@ -82,10 +84,17 @@ export function invokeCommand(
   params: TaParams,
 ): MaybeSecure<Outcome> {
   const session = findSession(open, id);
-  if (session === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
-  const { context } = session;
-  if (session.lockedBy !== undefined || context === undefined || context.panicked) {
-    return invokeWaiting(thread, session, timeoutMs, command, params);
+  const isQuiet = thread.partition.taMutex.isQuiet;
+  if (session === undefined && isQuiet) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  const context = session?.context;
+  if (
+    session === undefined ||
+    !isQuiet ||
+    session.lockedBy !== undefined ||
+    context === undefined ||
+    context.panicked
+  ) {
+    return invokeWaiting(thread, open, id, timeoutMs, command, params);
   }
   session.references += 1;
   session.lockedBy = thread;
@@ -99,7 +108,7 @@ export function invokeCommand(
   }
   const outcome = { result, origin: session.origin };
   const rest = context.leave(thread);
-  return rest === undefined && !session.awaited
+  return rest === undefined && thread.partition.taMutex.isQuiet
     ? release(session, outcome)
     : leaveInvoked(thread, session, outcome, rest);
 }
@@ -113,12 +122,14 @@ function release(session: Session, outcome: Outcome): Outcome {
 
 function* invokeWaiting(
   thread: Thread,
-  session: Session,
+  open: readonly Session[],
+  id: number,
   timeoutMs: number,
   command: number,
   params: TaParams,
 ): SecureTask<Outcome> {
-  if (!(yield* lockSession(thread, session))) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
+  const session = yield* getSession(thread, open, id);
+  if (session === undefined) return fromTee(TEEC.TEEC_ERROR_BAD_PARAMETERS);
   return yield* invokeEntering(thread, session, timeoutMs, command, params);
 }
 
@@ -215,15 +226,19 @@ export function cancelCommand(open: readonly Session[], id: number): number {
 function* findContext(thread: Thread, session: Session, uuid: string): SecureTask<number> {
   const { partition } = thread;
   const joined = yield* joinLoaded(thread, partition, session, uuid);
-  if (joined !== TEEC.TEEC_ERROR_ITEM_NOT_FOUND) return joined;
   const pseudo = partition.core.pseudoTas.get(uuid);
-  if (pseudo !== undefined) {
+  if (joined === TEEC.TEEC_ERROR_ITEM_NOT_FOUND && pseudo === undefined) {
+    return yield* loadUserTa(thread, session, uuid);
+  }
+  let result = joined;
+  if (joined === TEEC.TEEC_ERROR_ITEM_NOT_FOUND && pseudo !== undefined) {
     const context = new TaContext(partition, pseudo, true, 0);
     partition.contexts.push(context);
     session.context = context;
-    return TEEC.TEEC_SUCCESS;
+    result = TEEC.TEEC_SUCCESS;
   }
-  return yield* loadUserTa(thread, session, uuid);
+  yield* partition.taMutex.leave(thread) ?? [];
+  return result;
 }
 
 function* joinLoaded(
@@ -254,7 +269,11 @@ function* joinLoaded(
  * that it crashed (MSG-2.1.3).
  */
 function* panicked(thread: Thread, context: TaContext): SecureTask<Outcome> {
-  if (!context.keepCrashed && context.unlist()) yield* releaseState(thread, context);
+  if (!context.keepCrashed) {
+    const isFirst = context.unlist();
+    yield* thread.partition.taMutex.leave(thread) ?? [];
+    if (isFirst) yield* releaseState(thread, context);
+  }
   return fromTee(TEEC.TEEC_ERROR_TARGET_DEAD);
 }
 
@@ -272,7 +291,9 @@ function* getSession(
   id: number,
 ): SecureTask<Session | undefined> {
   const session = findSession(open, id);
-  return session !== undefined && (yield* lockSession(thread, session)) ? session : undefined;
+  const isLocked = session !== undefined && (yield* lockSession(thread, session));
+  yield* thread.partition.taMutex.leave(thread) ?? [];
+  return isLocked ? session : undefined;
 }
 
 /** Waits for a session and locks it; false when it was closed meanwhile. */
@@ -282,7 +303,7 @@ function* lockSession(thread: Thread, session: Session): SecureTask<boolean> {
     yield* session.unlocked.wait(thread);
   }
   if (session.unlinked) {
-    yield* dropReference(thread, session);
+    dropReference(session);
     return false;
   }
   session.lockedBy = thread;
@@ -292,14 +313,15 @@ function* lockSession(thread: Thread, session: Session): SecureTask<boolean> {
 function* putSession(thread: Thread, session: Session): SecureTask {
   if (session.lockedBy === thread) {
     session.lockedBy = undefined;
-    yield* session.unlocked.signal(thread);
+    session.unlocked.signal();
   }
-  yield* dropReference(thread, session);
+  dropReference(session);
+  yield* thread.partition.taMutex.leave(thread) ?? [];
 }
 
-function* dropReference(thread: Thread, session: Session): SecureTask {
+function dropReference(session: Session): void {
   session.references -= 1;
-  if (session.references === 1) yield* session.idle.signal(thread);
+  if (session.references === 1) session.idle.signal();
 }
 
 /** Closes what `thread` holds locked: the TA's close entry, then the session, then the instance. */
@@ -317,16 +339,18 @@ function* endSession(thread: Thread, session: Session, open: Session[]): SecureT
   }
   context.references -= 1;
   const { keepAlive, keepCrashed } = context;
-  if (context.references > 0 || (keepAlive && !(context.panicked && !keepCrashed))) return;
-  context.unlist();
-  yield* releaseState(thread, context);
+  const stays = context.references > 0 || (keepAlive && !(context.panicked && !keepCrashed));
+  if (!stays) context.unlist();
+  yield* thread.partition.taMutex.leave(thread) ?? [];
+  if (!stays) yield* releaseState(thread, context);
 }
 
 function* unlink(thread: Thread, session: Session, open: Session[]): SecureTask {
   session.unlinked = true;
-  yield* session.unlocked.broadcast(thread);
+  session.unlocked.broadcast();
   while (session.references > 1) yield* session.idle.wait(thread);
   open.splice(open.indexOf(session), 1);
+  yield* thread.partition.taMutex.leave(thread) ?? [];
 }
 
 /** Closes the sessions and the objects that an instance opened, and gives its RAM back; once. */

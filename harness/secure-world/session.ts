@@ -1,4 +1,4 @@
-import { SecureCondition } from "./sync.ts";
+import { SecureCondition, type SecureMutex } from "./sync.ts";
 import type { TaContext } from "./ta-context.ts";
 import type { TeeApi } from "./tas/tee-api.ts";
 import type { TaParams } from "./param.ts";
@@ -55,22 +55,24 @@ export class Session {
   openInTa = false;
   /** Origin of its next result: TRUSTED_APP once the TA was entered (MSG-2.4). */
   origin = 0;
-  readonly unlocked = new SecureCondition();
-  readonly idle = new SecureCondition();
+  readonly unlocked: SecureCondition;
+  readonly idle: SecureCondition;
   /** Cancellation: requested, masked by the TA, and when the invocation times out (ms). */
   cancelled = false;
   cancelMask = true;
   cancelAtMs = Number.POSITIVE_INFINITY;
 
-  /** Threads wait for it, to use it or to close it. */
-  get awaited(): boolean {
-    return this.unlocked.waiting > 0 || this.idle.waiting > 0;
-  }
-
-  constructor(id: number, client: ClientIdentity, lockedBy: Thread | undefined) {
+  constructor(
+    id: number,
+    client: ClientIdentity,
+    lockedBy: Thread | undefined,
+    mutex: SecureMutex,
+  ) {
     this.id = id;
     this.client = client;
     this.lockedBy = lockedBy;
+    this.unlocked = new SecureCondition(mutex);
+    this.idle = new SecureCondition(mutex);
   }
 }
 

@@ -139,7 +139,7 @@ function* leaveRegistered(
 ): SecureTask<number> {
   const { registered } = thread.partition;
   const code = typeof running === "number" ? running : yield* running;
-  if (object === undefined || registered.drop(object)) yield* registered.released.broadcast(thread);
+  if (object === undefined || registered.drop(object)) yield* registered.announce(thread) ?? [];
   return code;
 }
 

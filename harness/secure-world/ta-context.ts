@@ -27,7 +27,7 @@ export class TaContext {
   panicked = false;
   releasing = false;
   #busy = false;
-  readonly #free = new SecureCondition();
+  readonly #free: SecureCondition;
 
   constructor(partition: Partition, ta: TrustedApplication, isPseudo: boolean, ram: number) {
     this.id = partition.nextInstance();
@@ -38,6 +38,7 @@ export class TaContext {
     this.ram = ram;
     this.objects = new TaObjects(partition, ta.uuid);
     this.initializing = !isPseudo;
+    this.#free = new SecureCondition(partition.taMutex);
   }
 
   /** Whether it stays when its last session ends. */
@@ -58,7 +59,7 @@ export class TaContext {
   /** Enters an instance that is free and of no kind that excludes others; false when `enter` decides. */
   tryEnter(): boolean {
     if (this.has(TA_FLAG.CONCURRENT)) return true;
-    if (this.has(TA_FLAG.SINGLE_INSTANCE)) return false;
+    if (this.has(TA_FLAG.SINGLE_INSTANCE) || !this.partition.taMutex.isQuiet) return false;
     if (this.#busy || this.partition.singleInstance !== undefined) return false;
     this.#busy = true;
     return true;
@@ -71,6 +72,13 @@ export class TaContext {
   *enter(thread: Thread): SecureTask<boolean> {
     if (this.has(TA_FLAG.CONCURRENT)) return true;
     const { partition } = this;
+    const entered = yield* this.#take(thread);
+    yield* partition.taMutex.leave(thread) ?? [];
+    return entered;
+  }
+
+  *#take(thread: Thread): SecureTask<boolean> {
+    const { partition } = this;
     if (this.has(TA_FLAG.SINGLE_INSTANCE)) {
       while (partition.singleInstance !== undefined && partition.singleInstance.thread !== thread) {
         yield* partition.singleInstanceFree.wait(thread);
@@ -80,7 +88,7 @@ export class TaContext {
     }
     if (partition.singleInstance?.thread === thread) {
       if (this.#busy) {
-        if (this.has(TA_FLAG.SINGLE_INSTANCE)) yield* this.#leaveSingleInstance(thread);
+        if (this.has(TA_FLAG.SINGLE_INSTANCE)) this.#leaveSingleInstance();
         return false;
       }
     } else {
@@ -94,23 +102,19 @@ export class TaContext {
   leave(thread: Thread): SecureTask | undefined {
     if (this.has(TA_FLAG.CONCURRENT)) return undefined;
     this.#busy = false;
-    if (this.#free.waiting === 0 && !this.has(TA_FLAG.SINGLE_INSTANCE)) return undefined;
-    return this.#leaveAwaited(thread);
+    this.#free.signal();
+    if (this.has(TA_FLAG.SINGLE_INSTANCE)) this.#leaveSingleInstance();
+    return this.partition.taMutex.leave(thread);
   }
 
-  *#leaveAwaited(thread: Thread): SecureTask {
-    yield* this.#free.signal(thread);
-    if (this.has(TA_FLAG.SINGLE_INSTANCE)) yield* this.#leaveSingleInstance(thread);
-  }
-
-  *#leaveSingleInstance(thread: Thread): SecureTask {
+  #leaveSingleInstance(): void {
     const { partition } = this;
     const held = partition.singleInstance;
     if (held === undefined) return;
     held.depth -= 1;
     if (held.depth > 0) return;
     partition.singleInstance = undefined;
-    yield* partition.singleInstanceFree.signal(thread);
+    partition.singleInstanceFree.signal();
   }
 
   /** Takes the instance out of the list of those that new sessions may join; false if it was out. */

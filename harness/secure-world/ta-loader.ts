@@ -14,7 +14,7 @@ import {
 import type { Session } from "./session.ts";
 import { codeOf } from "./storage/failure.ts";
 import { TaContext } from "./ta-context.ts";
-import { type VerifiedImage, verifyTaImage } from "./tas/image.ts";
+import { hasSignature, type VerifiedImage, verifyTaImage } from "./tas/image.ts";
 import type { TrustedApplication } from "./tas/ta.ts";
 import type { SecureTask, Thread } from "./thread.ts";
 
@@ -34,6 +34,7 @@ export function* loadUserTa(thread: Thread, session: Session, uuid: string): Sec
   const context = new TaContext(partition, ta, false, ramOf(ta));
   partition.contexts.push(context);
   session.loading = true;
+  yield* partition.taMutex.leave(thread) ?? [];
   let { result } = yield* load(thread, uuid);
   for (const library of known?.libraries ?? []) {
     if (result === TEEC.TEEC_SUCCESS) result = (yield* load(thread, library.uuid)).result;
@@ -47,7 +48,8 @@ export function* loadUserTa(thread: Thread, session: Session, uuid: string): Sec
   session.loading = false;
   if (result === TEEC.TEEC_SUCCESS) session.context = context;
   else context.unlist();
-  yield* partition.contextInitialized.broadcast(thread);
+  partition.contextInitialized.broadcast();
+  yield* partition.taMutex.leave(thread) ?? [];
   return result;
 }
 
@@ -67,6 +69,9 @@ function ramOf({ imageSize, stackSize, dataSize, libraries = [] }: TrustedApplic
   const code = libraries.reduce((sum, library) => sum + library.imageSize, imageSize);
   return Math.ceil((code + stackSize + dataSize) / PAGE) * PAGE;
 }
+
+/** The arithmetic of a signature, which leaves the secure world only to wait for its memory. */
+function* nothing(): SecureTask {}
 
 const failed = (result: number): Loaded => ({ result, image: undefined });
 
@@ -107,7 +112,9 @@ function* loadInto(
   const second = yield* rpcCommand(thread, RPC_CMD.LOAD_TA, [name, target]);
   if (second !== TEEC.TEEC_SUCCESS) return failed(second);
   // Copied before it is looked at: the normal world could change it between check and use.
-  const image = verifyTaImage(payload.pages.read(0, size));
+  const bytes = payload.pages.read(0, size);
+  if (hasSignature(bytes)) yield* thread.partition.mempool.hold(thread, nothing());
+  const image = verifyTaImage(bytes);
   if (image === undefined || image.uuid !== uuid) return failed(TEEC.TEEC_ERROR_SECURITY);
   const version = yield* codeOf(tas.checkVersion(thread, uuid, image.version));
   return version === TEEC.TEEC_SUCCESS ? { result: 0, image } : failed(version);

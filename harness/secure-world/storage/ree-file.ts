@@ -34,6 +34,11 @@ export class ReeFile {
   *read(thread: Thread, at: number, length: number): SecureTask<Uint8Array> {
     if (this.tree.closed) this.tree.dead();
     const size = Math.max(0, Math.min(length, this.tree.length - at));
+    if (size === 0) return new Uint8Array(0);
+    return yield* thread.partition.mempool.hold(thread, this.#readBlocks(thread, at, size));
+  }
+
+  *#readBlocks(thread: Thread, at: number, size: number): SecureTask<Uint8Array> {
     const out = new Uint8Array(size);
     for (let done = 0; done < size;) {
       const from = (at + done) % BLOCK_SIZE;
@@ -53,6 +58,10 @@ export class ReeFile {
     yield* this.#outOfPlace(thread, at, bytes);
   }
 
+  #outOfPlace(thread: Thread, at: number, bytes: Uint8Array): SecureTask {
+    return thread.partition.mempool.hold(thread, this.#writeBlocks(thread, at, bytes));
+  }
+
   /** Sets the length: cuts off, or appends zeros. */
   *truncate(thread: Thread, length: number): SecureTask {
     const { tree } = this;
@@ -69,7 +78,7 @@ export class ReeFile {
   }
 
   /** Whole blocks are read, changed and written to their other place. */
-  *#outOfPlace(thread: Thread, at: number, bytes: Uint8Array): SecureTask {
+  *#writeBlocks(thread: Thread, at: number, bytes: Uint8Array): SecureTask {
     const { tree } = this;
     const known = Math.ceil(tree.length / BLOCK_SIZE);
     for (let done = 0; done < bytes.length;) {

@@ -214,7 +214,8 @@ export class RpmbFs implements BackEnd {
     const block =
       pool.allocate(Math.ceil(newSize / BLOCK_SIZE)) ?? fail(TEEC.TEEC_ERROR_STORAGE_NO_SPACE);
     const newStart = block * BLOCK_SIZE;
-    yield* this.#rewrite(thread, handle, at, bytes, newStart, newSize);
+    const { mempool } = thread.partition;
+    yield* mempool.hold(thread, this.#rewrite(thread, handle, at, bytes, newStart, newSize));
     handle.entry = { ...handle.entry, start: newStart, size: newSize };
     yield* this.#fat.write(thread, handle);
   }

@@ -66,17 +66,25 @@ export interface VerifiedImage {
   readonly size: number;
 }
 
+/** Whether a file begins as a signed image does, so that there is a signature to be verified. */
+export function hasSignature(image: Uint8Array): boolean {
+  if (image.length < SHDR.size + HASH_SIZE + SIG_SIZE) return false;
+  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+  return (
+    view.getUint32(SHDR.magic, true) === SHDR_MAGIC &&
+    view.getUint32(SHDR.algo, true) === ALGO &&
+    view.getUint16(SHDR.hashSize, true) === HASH_SIZE &&
+    view.getUint16(SHDR.sigSize, true) === SIG_SIZE
+  );
+}
+
 /** What a `.ta` file holds; undefined unless header, sizes, hash and signature are all right. */
 export function verifyTaImage(image: Uint8Array): VerifiedImage | undefined {
-  if (image.length < HEADERS) return undefined;
+  if (image.length < HEADERS || !hasSignature(image)) return undefined;
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   const imgSize = view.getUint32(SHDR.imgSize, true);
   if (
-    view.getUint32(SHDR.magic, true) !== SHDR_MAGIC ||
     view.getUint32(SHDR.imgType, true) !== SHDR_BOOTSTRAP_TA ||
-    view.getUint32(SHDR.algo, true) !== ALGO ||
-    view.getUint16(SHDR.hashSize, true) !== HASH_SIZE ||
-    view.getUint16(SHDR.sigSize, true) !== SIG_SIZE ||
     HEADERS + imgSize !== image.length
   ) {
     return undefined;

@@ -1,7 +1,7 @@
 import { TEEC } from "../../optee-abi/index.ts";
 import { TEE_PARAM, type TaParam, type TaParams, paramTypes, typesOf } from "../param.ts";
 import { coreSelfTests } from "../self-tests.ts";
-import { SecureRwMutex } from "../sync.ts";
+import { SecureMutex } from "../sync.ts";
 import type { SecureTask } from "../thread.ts";
 import { PTA_DEFAULT_FLAGS, TA_FLAG, type TaInstance, type TrustedApplication } from "./ta.ts";
 import type { TeeApi } from "./tee-api.ts";
@@ -25,7 +25,7 @@ const ROUNDS_PER_INTERRUPT = 4096;
 
 /** The pseudo-TA for tests of the core: parameter shapes, the core's own tests, its mutexes. */
 class InvokeTests implements TaInstance {
-  readonly #mutex = new SecureRwMutex();
+  readonly #mutex = new SecureMutex();
   #waitingReaders = 0;
   #waitingWriters = 0;
   #insideReaders = 0;
@@ -71,7 +71,7 @@ class InvokeTests implements TaInstance {
 
   *#writer(tee: TeeApi, rounds: number, output: TaParam): SecureTask<number> {
     output.a = this.#waitingWriters += 1;
-    yield* this.#mutex.writeLock(tee.thread);
+    yield* this.#mutex.lock(tee.thread);
     this.#waitingWriters -= 1;
     output.b = this.#insideWriters += 1;
     for (let round = 0; round < rounds; round += 1) {
@@ -80,7 +80,7 @@ class InvokeTests implements TaInstance {
       this.#second = (this.#second + 2) >>> 0;
     }
     this.#insideWriters -= 1;
-    yield* this.#mutex.writeUnlock(tee.thread);
+    yield* this.#mutex.unlock(tee.thread);
     return TEEC.TEEC_SUCCESS;
   }
 
