@@ -6,6 +6,7 @@ export * from "./errors.ts";
 export * from "./exit-codes.ts";
 export * from "./folders.ts";
 export * from "./paths.ts";
+export * from "./private-file.ts";
 export * from "./progress.ts";
 export * from "./random.ts";
 export * from "./secrets.ts";

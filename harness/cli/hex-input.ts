@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import path from "node:path";
 import type { Readable } from "node:stream";
-import { errorCode, secrets, UsageError } from "../base/index.ts";
+import { errorCode, readPrivateFile, secrets, UsageError } from "../base/index.ts";
 import type { CliContext } from "./context.ts";
 
 /** More than any value that is read here has, in hexadecimal, with separators. */
@@ -28,7 +28,7 @@ export async function readHexInput(
   }
   if (text.startsWith("@")) {
     const file = path.resolve(context.cwd, text.slice(1));
-    return fromFile(await readSecretFile(file, input), input, file);
+    return fromFile(await readFileInput(file, input), input, file);
   }
   const bytes = parseHex(text, input, undefined);
   if (input.secret && bytes.some((byte) => byte !== 0)) {
@@ -95,20 +95,11 @@ function fromFile(bytes: Buffer, input: HexInput, where: string): Uint8Array {
   }
 }
 
-async function readSecretFile(file: string, input: HexInput): Promise<Buffer> {
+async function readFileInput(file: string, input: HexInput): Promise<Buffer> {
+  if (input.secret) return await readPrivateFile(file, { what: input.what, limit: MAX_INPUT });
   try {
     const handle = await open(file, "r");
     try {
-      const stat = await handle.stat();
-      if (stat.isDirectory()) throw new UsageError(`${input.what} is a folder`, { where: file });
-      if (input.secret && stat.isFile() && (stat.mode & 0o077) !== 0) {
-        throw new UsageError(`the file with ${input.what} is open to other users`, {
-          where: file,
-          expected: "mode 0600",
-          seen: `mode 0${(stat.mode & 0o777).toString(8)}`,
-          next: "Close it with `chmod 600`, and ask who read it until now.",
-        });
-      }
       return await readLimited(handle.createReadStream({ autoClose: false }), input, file);
     } finally {
       await handle.close();

@@ -1,1 +1,2 @@
+export * from "./key-file/index.ts";
 export * from "./verify/index.ts";

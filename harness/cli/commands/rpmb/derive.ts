@@ -1,39 +1,30 @@
+import path from "node:path";
 import { Command, Option } from "commander";
 import { UsageError } from "../../../base/index.ts";
-import {
-  CID,
-  derive,
-  type Derivation,
-  type DerivationRequest,
-  findHukSource,
-  HUK_SOURCES,
-  hukOf,
-  keyDigits,
-} from "../../../rpmb/index.ts";
+import { writeKeyFile } from "../../../provision/index.ts";
+import { derive, type Derivation, keyDigits } from "../../../rpmb/index.ts";
 import type { CliContext } from "../../context.ts";
 import { examples } from "../../help.ts";
-import { readHexInput } from "../../hex-input.ts";
+import {
+  addSealingOptions,
+  type SealingFlags,
+  sealingOf,
+  wantsSealing,
+} from "../../key-sealing.ts";
+import { requestOf, type RequestFlags, sourceName, SOURCES, TEST_KEY } from "./derive-request.ts";
 
-export interface DeriveFlags {
-  readonly huk?: string;
-  readonly source?: string;
-  readonly cid?: string;
-  readonly usage: "rpmb" | "ssk";
-  readonly dieId?: string;
-  readonly compat: boolean;
+interface DeriveFlags extends RequestFlags, SealingFlags {
   readonly explain?: boolean;
   readonly json?: boolean;
+  readonly outKey?: string;
 }
-
-const TEST_KEY = "test-key";
-const SOURCES = [...HUK_SOURCES.map(({ name }) => name as string), TEST_KEY];
 
 /** `lockstep rpmb derive`. */
 export function buildDerive(context: CliContext): Command {
   const command = new Command("derive")
     .description(
-      "Derive the RPMB key of a part as OP-TEE does, and print it as 64 hexadecimal digits. This is " +
-        "the only command that prints a key.",
+      "Derive the RPMB key of a part as OP-TEE does, and print it as 64 hexadecimal digits or write " +
+        "a key file. This is the only command that prints a key.",
     )
     .option("--huk <hex>", "hardware unique key: digits, @FILE (digits or raw bytes), - for stdin")
     .addOption(
@@ -52,21 +43,34 @@ export function buildDerive(context: CliContext): Command {
       "show every step; the hardware unique key is not shown unless it is public",
     )
     .option("--json", "print JSON")
-    .action((flags: DeriveFlags) => deriveOne(context, flags));
+    .option("--out-key <file>", "write the key to a new file instead of printing it, encrypted");
+  addSealingOptions(command, true).action((flags: DeriveFlags) => deriveOne(context, flags));
   return examples(command, [
     ["lockstep rpmb derive --huk @huk.bin --cid fe014e4d4d4330344742c8f6552a6115", "the key"],
     ["lockstep rpmb derive --source zero-stub --cid @cid --explain", "every step of it"],
     ["lockstep rpmb derive --source caam-open --huk - --cid @cid --json", "an open i.MX8M"],
+    [
+      "lockstep rpmb derive --huk @huk.bin --cid @cid --out-key unit7.age --recipient age1…",
+      "a file",
+    ],
   ]);
 }
 
 async function deriveOne(context: CliContext, flags: DeriveFlags): Promise<void> {
+  if (flags.outKey === undefined && wantsSealing(flags)) {
+    throw new UsageError("only a key file is encrypted, and --out-key names none");
+  }
   const derivation = derive(await requestOf(context, flags));
   const { key, keyId, steps, warnings, message, cid } = derivation;
   const style = context.style;
+  for (const warning of flags.json === true ? [] : warnings) {
+    context.err(`${style.err.yellow("warning:")} ${warning}`);
+  }
+  const file =
+    flags.outKey === undefined ? undefined : await writeTo(context, flags.outKey, flags, key);
   if (flags.json === true) {
     const document = {
-      key: keyDigits(key),
+      ...(file === undefined ? { key: keyDigits(key) } : { keyFile: file }),
       keyId,
       source: sourceName(flags),
       usage: flags.source === TEST_KEY ? "rpmb" : flags.usage,
@@ -79,9 +83,27 @@ async function deriveOne(context: CliContext, flags: DeriveFlags): Promise<void>
     context.out(`${JSON.stringify(document, undefined, 2)}\n`);
     return;
   }
-  for (const warning of warnings) context.err(`${style.err.yellow("warning:")} ${warning}`);
-  if (flags.explain === true) context.out(explained(derivation));
-  else context.out(`${keyDigits(key)}\n`);
+  if (flags.explain === true) context.out(explained(derivation, file));
+  else if (file === undefined) context.out(`${keyDigits(key)}\n`);
+  else context.out(`${file}\n`);
+  if (file !== undefined) context.err(`key id ${keyId}`);
+}
+
+async function writeTo(
+  context: CliContext,
+  name: string,
+  flags: SealingFlags,
+  key: Derivation["key"],
+): Promise<string> {
+  const sealing = await sealingOf(context, flags);
+  const file = path.resolve(context.cwd, name);
+  await writeKeyFile(file, key, sealing);
+  if (sealing === "plain") {
+    context.err(
+      `${context.style.err.yellow("warning:")} ${file} holds the key in plain: whoever copies it can write and forge the part's contents; shred it once it is used`,
+    );
+  }
+  return file;
 }
 
 const trimmed = (step: Derivation["steps"][number]): Derivation["steps"][number] => ({
@@ -89,10 +111,11 @@ const trimmed = (step: Derivation["steps"][number]): Derivation["steps"][number]
   name: step.name.trim(),
 });
 
-function explained({ steps, key, keyId }: Derivation): string {
+function explained({ steps, key, keyId, message }: Derivation, file: string | undefined): string {
+  const origin = message === undefined ? "" : "HMAC-SHA-256 of the message under the HUK";
   const all = [
     ...steps,
-    { name: "key", value: keyDigits(key), note: "HMAC-SHA-256 of the message under the HUK" },
+    { name: "key", value: file === undefined ? keyDigits(key) : `(in ${file})`, note: origin },
     { name: "key id", value: keyId, note: "its public name" },
   ];
   const width = Math.max(...all.map(({ name }) => name.length));
@@ -102,77 +125,4 @@ function explained({ steps, key, keyId }: Derivation): string {
       return note === undefined || note === "" ? `${head}\n` : `${head}   ${note}\n`;
     })
     .join("");
-}
-
-const sourceName = (flags: DeriveFlags): string => flags.source ?? "given";
-
-async function requestOf(context: CliContext, flags: DeriveFlags): Promise<DerivationRequest> {
-  const name = sourceName(flags);
-  refuseContradictions(flags, name);
-  if (name === TEST_KEY) return { usage: "test-key" };
-  const source = findHukSource(name);
-  if (source === undefined) throw new UsageError(`there is no source "${name}"`);
-  if (flags.huk === "-" && flags.cid === "-") {
-    throw new UsageError("only one of --huk and --cid can be read from stdin");
-  }
-  if (source.takes.length > 0 && flags.huk === undefined) {
-    throw new UsageError(
-      flags.source === undefined
-        ? "there is no hardware unique key to derive from"
-        : `the source ${name} needs a value`,
-      {
-        expected:
-          flags.source === undefined
-            ? "--huk with the value, or --source with one of " + SOURCES.join(", ")
-            : `--huk with ${source.about}`,
-      },
-    );
-  }
-  const cid =
-    flags.cid === undefined
-      ? undefined
-      : await readHexInput(context, flags.cid, {
-          what: "the CID",
-          sizes: [CID.size],
-          secret: false,
-        });
-  const dieId =
-    flags.dieId === undefined
-      ? undefined
-      : await readHexInput(context, flags.dieId, {
-          what: "the die id",
-          sizes: [32],
-          secret: false,
-        });
-  const value =
-    flags.huk === undefined
-      ? undefined
-      : await readHexInput(context, flags.huk, {
-          what: "the HUK",
-          sizes: source.takes,
-          secret: true,
-        });
-  const huk = hukOf(source, value);
-  const { compat } = flags;
-  if (flags.usage === "ssk") {
-    return { usage: "ssk", huk, compat, ...(dieId !== undefined && { dieId }) };
-  }
-  if (cid === undefined) {
-    throw new UsageError("the RPMB key depends on the part: --cid is missing", {
-      next: "Linux shows it in /sys/block/mmcblkN/device/cid; give its digits, or @ and the file.",
-    });
-  }
-  return { usage: "rpmb", huk, cid, compat };
-}
-
-function refuseContradictions(flags: DeriveFlags, name: string): void {
-  const clashes: readonly (readonly [clash: boolean, message: string])[] = [
-    [name === TEST_KEY && flags.usage === "ssk", "the test key is an RPMB key, no storage key"],
-    [name === TEST_KEY && flags.huk !== undefined, "the test key depends on no --huk"],
-    [name === "zero-stub" && flags.huk !== undefined, "--source zero-stub takes no --huk"],
-    [flags.usage === "ssk" && flags.cid !== undefined, "the ssk depends on no --cid"],
-    [flags.dieId !== undefined && flags.usage !== "ssk", "only the ssk depends on a --die-id"],
-    [flags.dieId !== undefined && !flags.compat, "--die-id is of compat derivation only"],
-  ];
-  for (const [clash, message] of clashes) if (clash) throw new UsageError(message);
 }
