@@ -50,8 +50,8 @@ export function decodeCid(cid: Uint8Array): CidFields {
   };
 }
 
-/** CRC-7 of the MMC bus: x^7 + x^3 + 1, from 0. */
-function crc7(bytes: Uint8Array): number {
+/** CRC-7 of the MMC bus: x^7 + x^3 + 1, from 0; bits 7 to 1 of the last byte of CID and CSD. */
+export function crc7(bytes: Uint8Array): number {
   let crc = 0;
   for (const byte of bytes) {
     crc ^= byte;

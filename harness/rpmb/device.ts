@@ -17,4 +17,6 @@ export interface RpmbDevice {
 
 /** Whether the answer to a request of this type must be fetched with a result-register read. */
 export const needsResultRead = (type: number): boolean =>
-  type === RPMB_REQUEST.PROGRAM_KEY || type === RPMB_REQUEST.WRITE_DATA;
+  type === RPMB_REQUEST.PROGRAM_KEY ||
+  type === RPMB_REQUEST.WRITE_DATA ||
+  type === RPMB_REQUEST.CONFIG_WRITE;

@@ -1,5 +1,4 @@
 import type { KeyObject } from "node:crypto";
-import { CID } from "./cid.ts";
 import { needsResultRead, type RpmbDevice } from "./device.ts";
 import {
   BLOCK_SIZE,
@@ -8,7 +7,6 @@ import {
   FRAME,
   FRAME_SIZE,
   MAX_COUNTER,
-  MAX_SIZE_MULT,
   numberOf,
   RPMB_REQUEST,
   RPMB_RESPONSE,
@@ -20,16 +18,26 @@ import {
 import { intoKey, isRpmbKey } from "./key.ts";
 import { framesAuthentic, signFrames } from "./mac.ts";
 import { PowerCut, PowerSupply } from "./power.ts";
+import {
+  copyRegisters,
+  type EmmcRegisterOptions,
+  type EmmcRegisters,
+  emmcRegisters,
+  extCsdField,
+  SECURE_WP_INFO,
+  setExtCsdField,
+  WR_REL_PARAM,
+} from "./registers.ts";
+import {
+  BLANK_CELLS,
+  type RpmbCells,
+  type RpmbKeeper,
+  type RpmbPatch,
+  type RpmbSnapshot,
+  type SecureWpMode,
+} from "./state.ts";
 
-export interface EmmcRpmbOptions {
-  /** 16 bytes in register order. */
-  readonly cid: Uint8Array;
-  /** EXT_CSD[168], 1 to 128 units of 128 KiB. */
-  readonly sizeMultiplier: number;
-  /** EXT_CSD[222]. */
-  readonly relWrSecC?: number;
-  /** WR_REL_PARAM.EN_RPMB_REL_WR: writes of 32 frames as well as of 1 and 2 (RPMB-1.6). */
-  readonly enhancedReliableWrite?: boolean;
+export interface EmmcRpmbOptions extends EmmcRegisterOptions {
   /** The key of a part that was programmed before. */
   readonly key?: KeyObject;
   /** The write counter of a part that was used before. */
@@ -39,7 +47,13 @@ export interface EmmcRpmbOptions {
 /** Frames that one write may have. */
 const WRITE_SIZES = [1, 2];
 const ENHANCED_WRITE_SIZE = 32;
-const READS: readonly number[] = [RPMB_REQUEST.READ_COUNTER, RPMB_REQUEST.READ_DATA];
+const READS: readonly number[] = [
+  RPMB_REQUEST.READ_COUNTER,
+  RPMB_REQUEST.READ_DATA,
+  RPMB_REQUEST.CONFIG_READ,
+];
+/** Addresses of a configuration write: SECURE_WP_MODE_ENABLE and SECURE_WP_MODE_CONFIG. */
+const CONFIG_ADDRESS = { ENABLE: 1, CONFIG: 2 } as const;
 
 interface PendingRead {
   readonly type: number;
@@ -49,7 +63,8 @@ interface PendingRead {
 
 /**
  * The RPMB partition of an eMMC part as JESD84-B51 has it (sheet RPMB sections 1 and 9). Key, write
- * counter and data outlive power cuts; the result register and a request under way do not.
+ * counter, configuration and data outlive power cuts; the result register and a request under way do
+ * not. They are kept in memory, or in a file by `openRpmbState`.
  */
 export class EmmcRpmb implements RpmbDevice {
   readonly cid: Uint8Array;
@@ -58,34 +73,44 @@ export class EmmcRpmb implements RpmbDevice {
   readonly power = new PowerSupply();
   /** How many of the coming writes fail in the flash, with WRITE_FAILURE and no other effect. */
   failingWrites = 0;
-  readonly #options: EmmcRpmbOptions;
-  readonly #writeSizes: readonly number[];
+  readonly #registers: EmmcRegisters;
+  readonly #keeper: RpmbKeeper | undefined;
   readonly #data: Uint8Array;
-  #key: KeyObject | undefined;
-  #counter: number;
+  #cells: RpmbCells;
   #result: Uint8Array | undefined;
   #pending: PendingRead | undefined;
+  /** Why the part can no longer be used. */
+  #gone: Error | undefined;
 
-  /** Throws RangeError for a CID that is not 16 bytes, a size over 16 MiB or a key not 32 bytes. */
-  constructor(options: EmmcRpmbOptions) {
-    const { cid, sizeMultiplier, key, writeCounter = 0 } = options;
-    if (cid.length !== CID.size) throw new RangeError(`a CID has 16 bytes, not ${cid.length}`);
-    if (!Number.isInteger(sizeMultiplier) || sizeMultiplier < 1 || sizeMultiplier > MAX_SIZE_MULT) {
-      throw new RangeError(`RPMB_SIZE_MULT is 1 to ${MAX_SIZE_MULT}, not ${sizeMultiplier}`);
-    }
+  /**
+   * A part of that description; `as` is for `EmmcRpmb.from`. Throws RangeError for a CID that is not
+   * 16 bytes, a size over 16 MiB or a key not 32 bytes.
+   */
+  constructor(options: EmmcRpmbOptions, as?: { snapshot: RpmbSnapshot; keeper?: RpmbKeeper }) {
+    const { registers, data, ...cells } = as?.snapshot ?? newPart(options);
+    const { key, writeCounter } = cells;
     if (!Number.isInteger(writeCounter) || writeCounter < 0 || writeCounter > MAX_COUNTER) {
       throw new RangeError(`the write counter has 32 bits, ${writeCounter} does not fit`);
     }
     if (key !== undefined && !isRpmbKey(key)) throw new RangeError("an RPMB key has 32 bytes");
-    this.#options = options;
-    this.cid = cid.slice();
-    this.sizeMultiplier = sizeMultiplier;
-    this.relWrSecC = options.relWrSecC ?? 1;
-    this.#writeSizes =
-      options.enhancedReliableWrite === true ? [...WRITE_SIZES, ENHANCED_WRITE_SIZE] : WRITE_SIZES;
-    this.#data = new Uint8Array(sizeMultiplier * SIZE_UNIT);
-    this.#key = key;
-    this.#counter = writeCounter;
+    this.#registers = copyRegisters(registers);
+    this.cid = registers.cid.slice();
+    this.sizeMultiplier = extCsdField(registers.extCsd, "RPMB_SIZE_MULT");
+    this.relWrSecC = extCsdField(registers.extCsd, "REL_WR_SEC_C");
+    if (data.length !== this.sizeMultiplier * SIZE_UNIT) {
+      throw new RangeError(`${data.length} bytes of data in a part of another size`);
+    }
+    this.#data = data.slice();
+    this.#cells = { key, writeCounter, secureWp: { ...cells.secureWp } };
+    this.#keeper = as?.keeper;
+  }
+
+  /** A part as it was before, kept by `keeper` from then on. Throws RangeError as `new` does. */
+  static from(snapshot: RpmbSnapshot, keeper?: RpmbKeeper): EmmcRpmb {
+    const { cid, extCsd } = snapshot.registers;
+    const sizeMultiplier = extCsdField(extCsd, "RPMB_SIZE_MULT");
+    const as = keeper === undefined ? { snapshot } : { snapshot, keeper };
+    return new EmmcRpmb({ cid, sizeMultiplier }, as);
   }
 
   /** Blocks of 256 bytes (RPMB-1.5). */
@@ -94,11 +119,25 @@ export class EmmcRpmb implements RpmbDevice {
   }
 
   get keyProgrammed(): boolean {
-    return this.#key !== undefined;
+    return this.#cells.key !== undefined;
   }
 
   get writeCounter(): number {
-    return this.#counter;
+    return this.#cells.writeCounter;
+  }
+
+  /** SECURE_WP_MODE_ENABLE and SECURE_WP_MODE_CONFIG. */
+  get secureWp(): SecureWpMode {
+    return this.#cells.secureWp;
+  }
+
+  /** A copy of the registers, as CMD2, CMD9 and CMD8 read them. */
+  get registers(): EmmcRegisters {
+    const registers = copyRegisters(this.#registers);
+    const info = extCsdField(registers.extCsd, "SECURE_WP_INFO") & ~SECURE_WP_INFO.EN_STATUS;
+    const on = (this.#cells.secureWp.enable & 1) === 1 ? SECURE_WP_INFO.EN_STATUS : 0;
+    setExtCsdField(registers.extCsd, "SECURE_WP_INFO", info | on);
+    return registers;
   }
 
   /** A copy of the partition's data: what the cells hold, not a secret of the part. */
@@ -106,13 +145,47 @@ export class EmmcRpmb implements RpmbDevice {
     return this.#data.slice();
   }
 
-  /** Another part with this one's key, counter and data as they are now, powered on. */
+  /** The part as it is now, to make it again or to go back to. It shares nothing but the key. */
+  snapshot(): RpmbSnapshot {
+    return { ...this.#cells, registers: copyRegisters(this.#registers), data: this.image() };
+  }
+
+  /** Another part in memory with this one's key, counter and data as they are now, powered on. */
   copy(): EmmcRpmb {
-    const { key: _key, ...options } = this.#options;
-    const twin = new EmmcRpmb({ ...options, writeCounter: this.#counter });
-    twin.#key = this.#key;
-    twin.#data.set(this.#data);
-    return twin;
+    return EmmcRpmb.from(this.snapshot());
+  }
+
+  /**
+   * What no real part allows: key, counter, data and configuration are as they were in `snapshot`,
+   * after a power cycle. Throws RangeError for one of a part with another CID or size, RpmbStateError
+   * where it cannot be kept.
+   */
+  restore(snapshot: RpmbSnapshot): void {
+    const { cid, extCsd } = snapshot.registers;
+    const same = Buffer.compare(cid, this.cid) === 0 && snapshot.data.length === this.#data.length;
+    if (!same || extCsdField(extCsd, "RPMB_SIZE_MULT") !== this.sizeMultiplier) {
+      throw new RangeError("the snapshot is of another part");
+    }
+    const { key, writeCounter, secureWp, data } = snapshot;
+    this.#keep(() => {
+      this.#keeper?.replace({ ...snapshot, registers: this.#registers });
+    });
+    this.#cells = { key, writeCounter, secureWp };
+    this.#data.set(data);
+    this.powerOn();
+  }
+
+  /** What no real part allows either: the part is as it left its factory. */
+  erase(): void {
+    const registers = this.#registers;
+    this.restore({ ...BLANK_CELLS, registers, data: new Uint8Array(this.#data.length) });
+  }
+
+  /** Gives the state file back; the part cannot be used any more. Nothing happens a second time. */
+  close(): void {
+    if (this.#gone instanceof ClosedPart) return;
+    this.#gone = new ClosedPart();
+    this.#keeper?.close();
   }
 
   /** Ends a power cut. */
@@ -144,26 +217,23 @@ export class EmmcRpmb implements RpmbDevice {
     }
     this.#transfer(count);
     const type = numberOf(frames, FRAME.type);
-    if (type === RPMB_REQUEST.READ_RESULT) {
-      this.#pending = undefined;
-      return;
-    }
     this.#pending = undefined;
+    if (type === RPMB_REQUEST.READ_RESULT) return;
     this.#result = undefined;
     if (type === RPMB_REQUEST.PROGRAM_KEY) {
       const result = reliable && count === 1 ? this.#programKey(frames) : FAILED;
       this.#result = this.#answer(RPMB_RESPONSE.PROGRAM_KEY, result);
     } else if (type === RPMB_REQUEST.WRITE_DATA) {
       const result = this.#writeData(frames, count, reliable);
-      const answer = this.#answer(RPMB_RESPONSE.WRITE_DATA, result);
-      setNumber(answer, FRAME.writeCounter, this.#counter);
-      setNumber(answer, FRAME.address, numberOf(frames, FRAME.address));
-      this.#result = this.#signed(answer);
+      this.#result = this.#written(RPMB_RESPONSE.WRITE_DATA, result, frames);
+    } else if (type === RPMB_REQUEST.CONFIG_WRITE) {
+      const result = this.#writeConfig(frames, count, reliable);
+      this.#result = this.#written(RPMB_RESPONSE.CONFIG_WRITE, result, frames);
     } else if (READS.includes(type) && count === 1) {
       const nonce = fieldOf(frames, FRAME.nonce).slice();
       this.#pending = { type, nonce, address: numberOf(frames, FRAME.address) };
     } else {
-      // The device configuration block and types that JEDEC reserves.
+      // Types that JEDEC reserves, and reads that are asked for in more than one frame.
       this.#result = this.#signed(this.#answer((type & 0xff) << 8, FAILED));
     }
   }
@@ -176,6 +246,8 @@ export class EmmcRpmb implements RpmbDevice {
     let answer: Uint8Array;
     if (pending?.type === RPMB_REQUEST.READ_DATA) {
       answer = this.#readData(pending, count);
+    } else if (pending?.type === RPMB_REQUEST.CONFIG_READ) {
+      answer = this.#readConfig(pending, count);
     } else if (pending !== undefined) {
       answer = this.#readCounter(pending, count);
     } else {
@@ -187,50 +259,133 @@ export class EmmcRpmb implements RpmbDevice {
   }
 
   #transfer(count: number): void {
+    if (this.#gone !== undefined) throw this.#gone;
     for (let frame = 0; frame < count; frame += 1) {
       if (!this.power.pass()) throw new PowerCut();
     }
   }
 
-  #programKey(frames: Uint8Array): number {
-    if (this.#key !== undefined) return FAILED;
-    this.#key = intoKey(fieldOf(frames, FRAME.keyMac).slice());
+  /** After a failure nobody knows what was kept: nothing more is answered. */
+  #keep(work: () => void): void {
+    if (this.#gone !== undefined) throw this.#gone;
+    try {
+      work();
+    } catch (error) {
+      this.#gone = error instanceof Error ? error : new Error(String(error));
+      throw error;
+    }
+  }
+
+  #change(cells: Partial<RpmbCells>, patch?: Omit<RpmbPatch, "data">): number {
+    const next = { ...this.#cells, ...cells };
+    const whole = patch === undefined ? undefined : { ...patch, data: this.#data };
+    if (this.#keeper !== undefined) {
+      const keeper = this.#keeper;
+      this.#keep(() => {
+        keeper.commit(next, whole);
+      });
+    }
+    this.#cells = next;
+    if (patch !== undefined) this.#data.set(patch.bytes, patch.at);
     return RPMB_RESULT.OK;
   }
 
-  /** The checks in the order of RPMB-1.2, then the write, whole or not at all. */
-  #writeData(frames: Uint8Array, count: number, reliable: boolean): number {
-    const key = this.#key;
+  #programKey(frames: Uint8Array): number {
+    if (this.keyProgrammed) return FAILED;
+    return this.#change({ key: intoKey(fieldOf(frames, FRAME.keyMac).slice()) });
+  }
+
+  /**
+   * The checks in the order of RPMB-1.2, and the result of the first one that fails. `sized` and
+   * `inRange` are what differs between data and configuration.
+   */
+  #checkWrite(frames: Uint8Array, sized: boolean, inRange: boolean): number {
+    const { key, writeCounter } = this.#cells;
     if (key === undefined) return RPMB_RESULT.KEY_NOT_PROGRAMMED;
-    if (this.#counter === MAX_COUNTER) return RPMB_RESULT.WRITE_FAILURE;
-    if (!reliable || !this.#writeSizes.includes(count) || !consistent(frames, count)) return FAILED;
-    const address = numberOf(frames, FRAME.address);
-    if (address + count > this.blocks) return RPMB_RESULT.ADDRESS_FAILURE;
+    if (writeCounter === MAX_COUNTER) return RPMB_RESULT.WRITE_FAILURE;
+    if (!sized) return FAILED;
+    if (!inRange) return RPMB_RESULT.ADDRESS_FAILURE;
     if (!framesAuthentic(key, frames)) return RPMB_RESULT.AUTHENTICATION_FAILURE;
-    if (numberOf(frames, FRAME.writeCounter) !== this.#counter) return RPMB_RESULT.COUNTER_FAILURE;
+    if (numberOf(frames, FRAME.writeCounter) !== writeCounter) return RPMB_RESULT.COUNTER_FAILURE;
     if (this.failingWrites > 0) {
       this.failingWrites -= 1;
       return RPMB_RESULT.WRITE_FAILURE;
     }
-    for (let index = 0; index < count; index += 1) {
-      this.#data.set(fieldOf(frames, FRAME.data, index), (address + index) * BLOCK_SIZE);
-    }
-    this.#counter += 1;
     return RPMB_RESULT.OK;
   }
 
+  /** The write happens whole or not at all, and counts once (RPMB-1.2). */
+  #writeData(frames: Uint8Array, count: number, reliable: boolean): number {
+    const address = numberOf(frames, FRAME.address);
+    const sized = reliable && this.#writeSizes().includes(count) && consistent(frames, count);
+    const result = this.#checkWrite(frames, sized, address + count <= this.blocks);
+    if (result !== RPMB_RESULT.OK) return result;
+    const bytes = new Uint8Array(count * BLOCK_SIZE);
+    for (let index = 0; index < count; index += 1) {
+      bytes.set(fieldOf(frames, FRAME.data, index), index * BLOCK_SIZE);
+    }
+    const writeCounter = this.#cells.writeCounter + 1;
+    return this.#change({ writeCounter }, { at: address * BLOCK_SIZE, bytes });
+  }
+
+  #writeSizes(): readonly number[] {
+    const param = extCsdField(this.#registers.extCsd, "WR_REL_PARAM");
+    return (param & WR_REL_PARAM.EN_RPMB_REL_WR) === 0
+      ? WRITE_SIZES
+      : [...WRITE_SIZES, ENHANCED_WRITE_SIZE];
+  }
+
+  /** One register of the configuration area, by its address; its value is the last byte of data. */
+  #writeConfig(frames: Uint8Array, count: number, reliable: boolean): number {
+    const address = numberOf(frames, FRAME.address);
+    const sized = reliable && count === 1 && consistent(frames, count);
+    const known = address === CONFIG_ADDRESS.ENABLE || address === CONFIG_ADDRESS.CONFIG;
+    const result = this.#checkWrite(frames, sized, known);
+    if (result !== RPMB_RESULT.OK) return result;
+    const value = fieldOf(frames, FRAME.data).at(-1) ?? 0;
+    const { secureWp, writeCounter } = this.#cells;
+    const register = address === CONFIG_ADDRESS.ENABLE ? "enable" : "config";
+    const changed = { ...secureWp, [register]: value };
+    return this.#change({ writeCounter: writeCounter + 1, secureWp: changed });
+  }
+
+  /** The answer to a write: the counter as it is now, and the address that was asked for. */
+  #written(type: number, result: number, request: Uint8Array): Uint8Array {
+    const answer = this.#answer(type, result);
+    setNumber(answer, FRAME.writeCounter, this.#cells.writeCounter);
+    setNumber(answer, FRAME.address, numberOf(request, FRAME.address));
+    return this.#signed(answer);
+  }
+
   #readCounter({ nonce }: PendingRead, count: number): Uint8Array {
-    const known = this.#key === undefined ? RPMB_RESULT.KEY_NOT_PROGRAMMED : RPMB_RESULT.OK;
-    const answer = this.#answer(RPMB_RESPONSE.READ_COUNTER, count === 1 ? known : FAILED, count);
+    const result = this.#readResult(count === 1);
+    const answer = this.#answer(RPMB_RESPONSE.READ_COUNTER, result, count);
     setField(answer, FRAME.nonce, nonce);
-    if (this.#key !== undefined) setNumber(answer, FRAME.writeCounter, this.#counter);
+    setNumber(answer, FRAME.writeCounter, this.#cells.writeCounter);
+    return this.#signed(answer);
+  }
+
+  #readResult(sized: boolean): number {
+    if (!this.keyProgrammed) return RPMB_RESULT.KEY_NOT_PROGRAMMED;
+    return sized ? RPMB_RESULT.OK : FAILED;
+  }
+
+  #readConfig({ nonce }: PendingRead, count: number): Uint8Array {
+    const result = this.#readResult(count === 1);
+    const answer = this.#answer(RPMB_RESPONSE.CONFIG_READ, result, count);
+    setField(answer, FRAME.nonce, nonce);
+    if (result === RPMB_RESULT.OK) {
+      const { enable, config } = this.#cells.secureWp;
+      fieldOf(answer, FRAME.data).set([config, enable], BLOCK_SIZE - 2);
+    }
     return this.#signed(answer);
   }
 
   #readData({ nonce, address }: PendingRead, count: number): Uint8Array {
-    let result: number = RPMB_RESULT.OK;
-    if (this.#key === undefined) result = RPMB_RESULT.KEY_NOT_PROGRAMMED;
-    else if (address + count > this.blocks) result = RPMB_RESULT.ADDRESS_FAILURE;
+    let result = this.#readResult(true);
+    if (result === RPMB_RESULT.OK && address + count > this.blocks) {
+      result = RPMB_RESULT.ADDRESS_FAILURE;
+    }
     const answer = this.#answer(RPMB_RESPONSE.READ_DATA, result, count);
     setField(answer, FRAME.nonce, nonce);
     setNumber(answer, FRAME.address, address);
@@ -247,7 +402,7 @@ export class EmmcRpmb implements RpmbDevice {
 
   /** `count` frames with type and result; the expiry flag is in every one once it is reached. */
   #answer(type: number, result: number, count = 1): Uint8Array {
-    const expired = this.#counter === MAX_COUNTER ? COUNTER_EXPIRED : 0;
+    const expired = this.#cells.writeCounter === MAX_COUNTER ? COUNTER_EXPIRED : 0;
     const frames = new Uint8Array(count * FRAME_SIZE);
     for (let index = 0; index < count; index += 1) {
       setNumber(frames, FRAME.type, type, index);
@@ -257,9 +412,28 @@ export class EmmcRpmb implements RpmbDevice {
   }
 
   #signed(frames: Uint8Array): Uint8Array {
-    if (this.#key !== undefined) signFrames(this.#key, frames);
+    if (this.#cells.key !== undefined) signFrames(this.#cells.key, frames);
     return frames;
   }
+}
+
+class ClosedPart extends Error {
+  constructor() {
+    super("the part was closed");
+    this.name = "ClosedPart";
+  }
+}
+
+function newPart(options: EmmcRpmbOptions): RpmbSnapshot {
+  const { key, writeCounter = 0, sizeMultiplier } = options;
+  const registers = emmcRegisters(options);
+  return {
+    ...BLANK_CELLS,
+    key,
+    writeCounter,
+    registers,
+    data: new Uint8Array(sizeMultiplier * SIZE_UNIT),
+  };
 }
 
 const FAILED = RPMB_RESULT.GENERAL_FAILURE;

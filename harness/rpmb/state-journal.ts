@@ -1,0 +1,178 @@
+import { SIZE_UNIT } from "./frame.ts";
+import { extCsdField } from "./registers.ts";
+import type { RpmbCells, RpmbKeeper, RpmbPatch, RpmbSnapshot } from "./state.ts";
+import {
+  damaged,
+  DATA_START,
+  decodeHeader,
+  decodeRecord,
+  encodeHeader,
+  encodeRecord,
+  pageDigest,
+  SLOT_SIZE,
+  slotStart,
+  STATE_FILE,
+  STATE_RECORD,
+  type StateRecord,
+  xorInto,
+} from "./state-layout.ts";
+
+/** A file of fixed size that one process has for itself. What it throws is RpmbStateError. */
+export interface StateFile {
+  /** For messages. */
+  readonly where: string;
+  write(at: number, bytes: Uint8Array): void;
+  /** When it returns, everything written before is kept whatever happens to the machine. */
+  sync(): void;
+  /** Puts other contents in the file's place, whole or not at all. */
+  replace(bytes: Uint8Array): void;
+  close(): void;
+}
+
+const { page: PAGE, slots: SLOTS } = STATE_FILE;
+
+/** A state file's contents, checked, with what its last record changes applied. */
+export interface LoadedState {
+  readonly snapshot: RpmbSnapshot;
+  readonly last: StateRecord;
+  readonly lastSlot: number;
+  /** Of every page. */
+  readonly digests: readonly Uint8Array[];
+}
+
+/**
+ * Checks a whole file and brings it forward to the last record that is whole: the request it belongs
+ * to is done, one whose record is torn never was. Throws RpmbStateError when nothing can be made of
+ * the file.
+ */
+export function loadState(file: Uint8Array, where: string): LoadedState {
+  const registers = decodeHeader(file, where);
+  const data = file.slice(DATA_START);
+  const dataPages = (extCsdField(registers.extCsd, "RPMB_SIZE_MULT") * SIZE_UNIT) / PAGE;
+  const records = Array.from({ length: SLOTS.count }, (_, slot) => {
+    const start = slotStart(slot);
+    return decodeRecord(file.subarray(start, start + SLOT_SIZE), dataPages);
+  });
+  const last = records.reduce((best, one) =>
+    one !== undefined && (best === undefined || one.sequence > best.sequence) ? one : best,
+  );
+  if (last === undefined) throw damaged("both records are damaged", where);
+  if (records.every((one) => one?.sequence === last.sequence)) {
+    throw damaged("both records have one sequence number", where);
+  }
+  data.set(last.pages, last.firstPage * PAGE);
+  const digests = digestsOf(data);
+  if (!Buffer.from(sumOf(digests)).equals(last.digest)) {
+    throw damaged("the data are not those that the last record tells of", where);
+  }
+  const { key, writeCounter, secureWp } = last;
+  const snapshot = { registers, key, writeCounter, secureWp, data };
+  return { snapshot, last, lastSlot: records.indexOf(last), digests };
+}
+
+/** A whole file that holds a part as it is. */
+export function encodeState({ registers, data, ...cells }: RpmbSnapshot): Uint8Array {
+  const file = new Uint8Array(DATA_START + data.length);
+  file.set(encodeHeader(registers));
+  const digest = sumOf(digestsOf(data));
+  const record = { ...cells, sequence: 1, firstPage: 0, pages: new Uint8Array(0), digest };
+  file.set(encodeRecord(record), slotStart(0));
+  file.set(data, DATA_START);
+  return file;
+}
+
+function digestsOf(data: Uint8Array): Uint8Array[] {
+  return Array.from({ length: data.length / PAGE }, (_, index) =>
+    pageDigest(index, data.subarray(index * PAGE, (index + 1) * PAGE)),
+  );
+}
+
+function sumOf(digests: readonly Uint8Array[]): Uint8Array {
+  const sum = new Uint8Array(STATE_RECORD.digest.size);
+  for (const digest of digests) xorInto(sum, digest);
+  return sum;
+}
+
+/**
+ * Keeps a part in a state file. A change is first written to the slot that does not hold the last
+ * record, and kept; only then does it go to its place, which is kept by the time the next record is.
+ * So one slot holds a whole record whenever the other is torn, and the data that may be torn are
+ * whole in it.
+ */
+export class StateJournal implements RpmbKeeper {
+  readonly #file: StateFile;
+  #digests: Uint8Array[];
+  #sum: Uint8Array;
+  #sequence: number;
+  #slot: number;
+
+  constructor(file: StateFile, { last, lastSlot, digests }: LoadedState) {
+    this.#file = file;
+    this.#digests = [...digests];
+    this.#sum = sumOf(digests);
+    this.#sequence = last.sequence;
+    this.#slot = lastSlot;
+    // The last record may never have come to its place, and its slot is free after the next one.
+    if (last.pages.length > 0) file.write(DATA_START + last.firstPage * PAGE, last.pages);
+  }
+
+  commit(cells: RpmbCells, patch?: RpmbPatch): void {
+    const { firstPage, pages } = pagesOf(patch);
+    const digests: Uint8Array[] = [];
+    const digest = this.#sum.slice();
+    for (let at = 0; at < pages.length; at += PAGE) {
+      const index = firstPage + at / PAGE;
+      const one = pageDigest(index, pages.subarray(at, at + PAGE));
+      xorInto(digest, this.#digests[index] ?? one);
+      xorInto(digest, one);
+      digests.push(one);
+    }
+    const slot = (this.#slot + 1) % SLOTS.count;
+    const record = encodeRecord({
+      ...cells,
+      sequence: this.#sequence + 1,
+      firstPage,
+      pages,
+      digest,
+    });
+    try {
+      this.#file.write(slotStart(slot), record);
+      this.#file.sync();
+      if (pages.length > 0) this.#file.write(DATA_START + firstPage * PAGE, pages);
+    } finally {
+      record.fill(0);
+    }
+    this.#slot = slot;
+    this.#sequence += 1;
+    this.#sum = digest;
+    for (const [at, one] of digests.entries()) this.#digests[firstPage + at] = one;
+  }
+
+  replace(snapshot: RpmbSnapshot): void {
+    const file = encodeState(snapshot);
+    try {
+      this.#file.replace(file);
+    } finally {
+      file.fill(0, 0, DATA_START);
+    }
+    this.#digests = digestsOf(snapshot.data);
+    this.#sum = sumOf(this.#digests);
+    this.#sequence = 1;
+    this.#slot = 0;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** The whole pages that a patch reaches into, as they are after it. */
+function pagesOf(patch: RpmbPatch | undefined): { firstPage: number; pages: Uint8Array } {
+  if (patch === undefined) return { firstPage: 0, pages: new Uint8Array(0) };
+  const { at, bytes, data } = patch;
+  const firstPage = Math.floor(at / PAGE);
+  const end = Math.ceil((at + bytes.length) / PAGE) * PAGE;
+  const pages = data.slice(firstPage * PAGE, end);
+  pages.set(bytes, at - firstPage * PAGE);
+  return { firstPage, pages };
+}
