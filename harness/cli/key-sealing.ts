@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { errorCode, UsageError } from "../base/index.ts";
-import { parseRecipients, type Sealing } from "../provision/index.ts";
+import type { Sealing } from "../provision/index.ts";
 import type { CliContext } from "./context.ts";
 import { type PassphraseFlags, readPassphrase } from "./passphrase.ts";
 
@@ -44,6 +44,7 @@ export async function sealingOf(
 ): Promise<Sealing | "plain"> {
   const recipients = [...(flags.recipient ?? [])];
   if (flags.recipientsFile !== undefined) {
+    const { parseRecipients } = await import("../provision/index.ts");
     const file = path.resolve(context.cwd, flags.recipientsFile);
     recipients.push(...parseRecipients(await recipientsText(file)));
     if (recipients.length === 0)

@@ -1,7 +1,6 @@
 import path from "node:path";
 import { Command, Option } from "commander";
 import { UsageError } from "../../../base/index.ts";
-import { writeKeyFile } from "../../../provision/index.ts";
 import { derive, type Derivation, keyDigits } from "../../../rpmb/index.ts";
 import type { CliContext } from "../../context.ts";
 import { examples } from "../../help.ts";
@@ -95,6 +94,7 @@ async function writeTo(
   flags: SealingFlags,
   key: Derivation["key"],
 ): Promise<string> {
+  const { writeKeyFile } = await import("../../../provision/index.ts");
   const sealing = await sealingOf(context, flags);
   const file = path.resolve(context.cwd, name);
   await writeKeyFile(file, key, sealing);
