@@ -19,6 +19,14 @@ export function cacheDir(env: NodeJS.ProcessEnv = process.env): string {
   return path.join(base, "lockstep");
 }
 
+/** What must outlive caches and reboots, such as the ledger, by the XDG base directory specification. */
+export function stateDir(env: NodeJS.ProcessEnv = process.env): string {
+  const xdg = env["XDG_STATE_HOME"];
+  const base =
+    xdg !== undefined && path.isAbsolute(xdg) ? xdg : path.join(homedir(), ".local", "state");
+  return path.join(base, "lockstep");
+}
+
 /** Where running state (board locks, control sockets) lives; lost at a reboot, as it should be. */
 export function runtimeDir(env: NodeJS.ProcessEnv = process.env): string {
   const xdg = env["XDG_RUNTIME_DIR"];
