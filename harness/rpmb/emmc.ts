@@ -15,27 +15,18 @@ import {
   setNumber,
   SIZE_UNIT,
 } from "./frame.ts";
-import { intoKey, isRpmbKey } from "./key.ts";
+import { intoKey } from "./key.ts";
 import { framesAuthentic, signFrames } from "./mac.ts";
+import { PartMemory } from "./memory.ts";
 import { PowerCut, PowerSupply } from "./power.ts";
 import {
-  copyRegisters,
   type EmmcRegisterOptions,
   type EmmcRegisters,
   emmcRegisters,
   extCsdField,
-  SECURE_WP_INFO,
-  setExtCsdField,
   WR_REL_PARAM,
 } from "./registers.ts";
-import {
-  BLANK_CELLS,
-  type RpmbCells,
-  type RpmbKeeper,
-  type RpmbPatch,
-  type RpmbSnapshot,
-  type SecureWpMode,
-} from "./state.ts";
+import { BLANK_CELLS, type RpmbKeeper, type RpmbSnapshot, type SecureWpMode } from "./state.ts";
 
 export interface EmmcRpmbOptions extends EmmcRegisterOptions {
   /** The key of a part that was programmed before. */
@@ -73,36 +64,26 @@ export class EmmcRpmb implements RpmbDevice {
   readonly power = new PowerSupply();
   /** How many of the coming writes fail in the flash, with WRITE_FAILURE and no other effect. */
   failingWrites = 0;
-  readonly #registers: EmmcRegisters;
-  readonly #keeper: RpmbKeeper | undefined;
-  readonly #data: Uint8Array;
-  #cells: RpmbCells;
+  /** How many of the coming reads of data or configuration fail, with READ_FAILURE. */
+  failingReads = 0;
+  readonly #memory: PartMemory;
+  readonly #writeSizes: readonly number[];
   #result: Uint8Array | undefined;
   #pending: PendingRead | undefined;
-  /** Why the part can no longer be used. */
-  #gone: Error | undefined;
 
   /**
    * A part of that description; `as` is for `EmmcRpmb.from`. Throws RangeError for a CID that is not
    * 16 bytes, a size over 16 MiB or a key not 32 bytes.
    */
   constructor(options: EmmcRpmbOptions, as?: { snapshot: RpmbSnapshot; keeper?: RpmbKeeper }) {
-    const { registers, data, ...cells } = as?.snapshot ?? newPart(options);
-    const { key, writeCounter } = cells;
-    if (!Number.isInteger(writeCounter) || writeCounter < 0 || writeCounter > MAX_COUNTER) {
-      throw new RangeError(`the write counter has 32 bits, ${writeCounter} does not fit`);
-    }
-    if (key !== undefined && !isRpmbKey(key)) throw new RangeError("an RPMB key has 32 bytes");
-    this.#registers = copyRegisters(registers);
-    this.cid = registers.cid.slice();
-    this.sizeMultiplier = extCsdField(registers.extCsd, "RPMB_SIZE_MULT");
-    this.relWrSecC = extCsdField(registers.extCsd, "REL_WR_SEC_C");
-    if (data.length !== this.sizeMultiplier * SIZE_UNIT) {
-      throw new RangeError(`${data.length} bytes of data in a part of another size`);
-    }
-    this.#data = data.slice();
-    this.#cells = { key, writeCounter, secureWp: { ...cells.secureWp } };
-    this.#keeper = as?.keeper;
+    const snapshot = as?.snapshot ?? newPart(options);
+    const { cid, extCsd } = snapshot.registers;
+    this.#memory = new PartMemory(snapshot, as?.keeper);
+    this.cid = cid.slice();
+    this.sizeMultiplier = extCsdField(extCsd, "RPMB_SIZE_MULT");
+    this.relWrSecC = extCsdField(extCsd, "REL_WR_SEC_C");
+    const enhanced = extCsdField(extCsd, "WR_REL_PARAM") & WR_REL_PARAM.EN_RPMB_REL_WR;
+    this.#writeSizes = enhanced === 0 ? WRITE_SIZES : [...WRITE_SIZES, ENHANCED_WRITE_SIZE];
   }
 
   /** A part as it was before, kept by `keeper` from then on. Throws RangeError as `new` does. */
@@ -115,44 +96,43 @@ export class EmmcRpmb implements RpmbDevice {
 
   /** Blocks of 256 bytes (RPMB-1.5). */
   get blocks(): number {
-    return this.#data.length / BLOCK_SIZE;
+    return this.#memory.data.length / BLOCK_SIZE;
   }
 
   get keyProgrammed(): boolean {
-    return this.#cells.key !== undefined;
+    return this.#memory.cells.key !== undefined;
   }
 
   get writeCounter(): number {
-    return this.#cells.writeCounter;
+    return this.#memory.cells.writeCounter;
   }
 
   /** SECURE_WP_MODE_ENABLE and SECURE_WP_MODE_CONFIG. */
   get secureWp(): SecureWpMode {
-    return this.#cells.secureWp;
+    return this.#memory.cells.secureWp;
   }
 
   /** A copy of the registers, as CMD2, CMD9 and CMD8 read them. */
   get registers(): EmmcRegisters {
-    const registers = copyRegisters(this.#registers);
-    const info = extCsdField(registers.extCsd, "SECURE_WP_INFO") & ~SECURE_WP_INFO.EN_STATUS;
-    const on = (this.#cells.secureWp.enable & 1) === 1 ? SECURE_WP_INFO.EN_STATUS : 0;
-    setExtCsdField(registers.extCsd, "SECURE_WP_INFO", info | on);
-    return registers;
+    return this.#memory.registers;
   }
 
   /** A copy of the partition's data: what the cells hold, not a secret of the part. */
   image(): Uint8Array {
-    return this.#data.slice();
+    return this.#memory.data.slice();
   }
 
   /** The part as it is now, to make it again or to go back to. It shares nothing but the key. */
   snapshot(): RpmbSnapshot {
-    return { ...this.#cells, registers: copyRegisters(this.#registers), data: this.image() };
+    return this.#memory.snapshot();
   }
 
-  /** Another part in memory with this one's key, counter and data as they are now, powered on. */
-  copy(): EmmcRpmb {
-    return EmmcRpmb.from(this.snapshot());
+  /**
+   * Another part in memory with this one's key, counter and data as they are now, powered on; with
+   * another counter or other data where they are given. Throws RangeError when they do not fit.
+   */
+  copy(other: Partial<Pick<RpmbSnapshot, "writeCounter" | "data">> = {}): EmmcRpmb {
+    return EmmcRpmb.from({ ...this.snapshot(), ...other });
   }
 
   /**
@@ -161,31 +141,19 @@ export class EmmcRpmb implements RpmbDevice {
    * where it cannot be kept.
    */
   restore(snapshot: RpmbSnapshot): void {
-    const { cid, extCsd } = snapshot.registers;
-    const same = Buffer.compare(cid, this.cid) === 0 && snapshot.data.length === this.#data.length;
-    if (!same || extCsdField(extCsd, "RPMB_SIZE_MULT") !== this.sizeMultiplier) {
-      throw new RangeError("the snapshot is of another part");
-    }
-    const { key, writeCounter, secureWp, data } = snapshot;
-    this.#keep(() => {
-      this.#keeper?.replace({ ...snapshot, registers: this.#registers });
-    });
-    this.#cells = { key, writeCounter, secureWp };
-    this.#data.set(data);
+    this.#memory.replace(snapshot);
     this.powerOn();
   }
 
   /** What no real part allows either: the part is as it left its factory. */
   erase(): void {
-    const registers = this.#registers;
-    this.restore({ ...BLANK_CELLS, registers, data: new Uint8Array(this.#data.length) });
+    const { registers, data } = this.snapshot();
+    this.restore({ ...BLANK_CELLS, registers, data: data.fill(0) });
   }
 
-  /** Gives the state file back; the part cannot be used any more. Nothing happens a second time. */
+  /** Gives the state file back; the part cannot be used any more. A second time nothing happens. */
   close(): void {
-    if (this.#gone instanceof ClosedPart) return;
-    this.#gone = new ClosedPart();
-    this.#keeper?.close();
+    this.#memory.close();
   }
 
   /** Ends a power cut. */
@@ -243,56 +211,38 @@ export class EmmcRpmb implements RpmbDevice {
     if (!Number.isInteger(count) || count < 1) throw new RangeError(`${count} frames to read`);
     const pending = this.#pending;
     this.#pending = undefined;
-    let answer: Uint8Array;
-    if (pending?.type === RPMB_REQUEST.READ_DATA) {
-      answer = this.#readData(pending, count);
-    } else if (pending?.type === RPMB_REQUEST.CONFIG_READ) {
-      answer = this.#readConfig(pending, count);
-    } else if (pending !== undefined) {
-      answer = this.#readCounter(pending, count);
-    } else {
-      answer = new Uint8Array(count * FRAME_SIZE);
-      answer.set(this.#result ?? this.#answer(0, FAILED));
-    }
+    const answer = pending === undefined ? this.#register(count) : this.#answerRead(pending, count);
     this.#transfer(count);
     return answer;
   }
 
+  /** The result register, as one frame. */
+  #register(count: number): Uint8Array {
+    const answer = new Uint8Array(count * FRAME_SIZE);
+    answer.set(this.#result ?? this.#answer(0, FAILED));
+    return answer;
+  }
+
+  #answerRead(pending: PendingRead, count: number): Uint8Array {
+    const answer =
+      pending.type === RPMB_REQUEST.READ_DATA
+        ? this.#readData(pending, count)
+        : this.#readRegister(pending, count);
+    this.#result = this.#answer(numberOf(answer, FRAME.type), numberOf(answer, FRAME.result));
+    return answer;
+  }
+
   #transfer(count: number): void {
-    if (this.#gone !== undefined) throw this.#gone;
+    this.#memory.use();
     for (let frame = 0; frame < count; frame += 1) {
       if (!this.power.pass()) throw new PowerCut();
     }
   }
 
-  /** After a failure nobody knows what was kept: nothing more is answered. */
-  #keep(work: () => void): void {
-    if (this.#gone !== undefined) throw this.#gone;
-    try {
-      work();
-    } catch (error) {
-      this.#gone = error instanceof Error ? error : new Error(String(error));
-      throw error;
-    }
-  }
-
-  #change(cells: Partial<RpmbCells>, patch?: Omit<RpmbPatch, "data">): number {
-    const next = { ...this.#cells, ...cells };
-    const whole = patch === undefined ? undefined : { ...patch, data: this.#data };
-    if (this.#keeper !== undefined) {
-      const keeper = this.#keeper;
-      this.#keep(() => {
-        keeper.commit(next, whole);
-      });
-    }
-    this.#cells = next;
-    if (patch !== undefined) this.#data.set(patch.bytes, patch.at);
-    return RPMB_RESULT.OK;
-  }
-
   #programKey(frames: Uint8Array): number {
     if (this.keyProgrammed) return FAILED;
-    return this.#change({ key: intoKey(fieldOf(frames, FRAME.keyMac).slice()) });
+    this.#memory.change({ key: intoKey(fieldOf(frames, FRAME.keyMac).slice()) });
+    return RPMB_RESULT.OK;
   }
 
   /**
@@ -300,7 +250,7 @@ export class EmmcRpmb implements RpmbDevice {
    * `inRange` are what differs between data and configuration.
    */
   #checkWrite(frames: Uint8Array, sized: boolean, inRange: boolean): number {
-    const { key, writeCounter } = this.#cells;
+    const { key, writeCounter } = this.#memory.cells;
     if (key === undefined) return RPMB_RESULT.KEY_NOT_PROGRAMMED;
     if (writeCounter === MAX_COUNTER) return RPMB_RESULT.WRITE_FAILURE;
     if (!sized) return FAILED;
@@ -317,22 +267,16 @@ export class EmmcRpmb implements RpmbDevice {
   /** The write happens whole or not at all, and counts once (RPMB-1.2). */
   #writeData(frames: Uint8Array, count: number, reliable: boolean): number {
     const address = numberOf(frames, FRAME.address);
-    const sized = reliable && this.#writeSizes().includes(count) && consistent(frames, count);
+    const sized = reliable && this.#writeSizes.includes(count) && consistent(frames, count);
     const result = this.#checkWrite(frames, sized, address + count <= this.blocks);
     if (result !== RPMB_RESULT.OK) return result;
     const bytes = new Uint8Array(count * BLOCK_SIZE);
     for (let index = 0; index < count; index += 1) {
       bytes.set(fieldOf(frames, FRAME.data, index), index * BLOCK_SIZE);
     }
-    const writeCounter = this.#cells.writeCounter + 1;
-    return this.#change({ writeCounter }, { at: address * BLOCK_SIZE, bytes });
-  }
-
-  #writeSizes(): readonly number[] {
-    const param = extCsdField(this.#registers.extCsd, "WR_REL_PARAM");
-    return (param & WR_REL_PARAM.EN_RPMB_REL_WR) === 0
-      ? WRITE_SIZES
-      : [...WRITE_SIZES, ENHANCED_WRITE_SIZE];
+    const writeCounter = this.writeCounter + 1;
+    this.#memory.change({ writeCounter }, { at: address * BLOCK_SIZE, bytes });
+    return RPMB_RESULT.OK;
   }
 
   /** One register of the configuration area, by its address; its value is the last byte of data. */
@@ -343,49 +287,47 @@ export class EmmcRpmb implements RpmbDevice {
     const result = this.#checkWrite(frames, sized, known);
     if (result !== RPMB_RESULT.OK) return result;
     const value = fieldOf(frames, FRAME.data).at(-1) ?? 0;
-    const { secureWp, writeCounter } = this.#cells;
     const register = address === CONFIG_ADDRESS.ENABLE ? "enable" : "config";
-    const changed = { ...secureWp, [register]: value };
-    return this.#change({ writeCounter: writeCounter + 1, secureWp: changed });
+    const secureWp = { ...this.secureWp, [register]: value };
+    this.#memory.change({ writeCounter: this.writeCounter + 1, secureWp });
+    return RPMB_RESULT.OK;
   }
 
   /** The answer to a write: the counter as it is now, and the address that was asked for. */
   #written(type: number, result: number, request: Uint8Array): Uint8Array {
     const answer = this.#answer(type, result);
-    setNumber(answer, FRAME.writeCounter, this.#cells.writeCounter);
+    setNumber(answer, FRAME.writeCounter, this.writeCounter);
     setNumber(answer, FRAME.address, numberOf(request, FRAME.address));
     return this.#signed(answer);
   }
 
-  #readCounter({ nonce }: PendingRead, count: number): Uint8Array {
-    const result = this.#readResult(count === 1);
-    const answer = this.#answer(RPMB_RESPONSE.READ_COUNTER, result, count);
-    setField(answer, FRAME.nonce, nonce);
-    setNumber(answer, FRAME.writeCounter, this.#cells.writeCounter);
-    return this.#signed(answer);
-  }
-
-  #readResult(sized: boolean): number {
+  /** Result of a read, but for its address; `flash` is whether it reads what may fail. */
+  #readResult(sized: boolean, flash: boolean): number {
     if (!this.keyProgrammed) return RPMB_RESULT.KEY_NOT_PROGRAMMED;
-    return sized ? RPMB_RESULT.OK : FAILED;
+    if (!sized) return FAILED;
+    if (!flash || this.failingReads === 0) return RPMB_RESULT.OK;
+    this.failingReads -= 1;
+    return RPMB_RESULT.READ_FAILURE;
   }
 
-  #readConfig({ nonce }: PendingRead, count: number): Uint8Array {
-    const result = this.#readResult(count === 1);
-    const answer = this.#answer(RPMB_RESPONSE.CONFIG_READ, result, count);
+  /** The write counter or the configuration area: one frame. */
+  #readRegister({ type, nonce }: PendingRead, count: number): Uint8Array {
+    const config = type === RPMB_REQUEST.CONFIG_READ;
+    const result = this.#readResult(count === 1, config);
+    const answer = this.#answer(type << 8, result, count);
     setField(answer, FRAME.nonce, nonce);
-    if (result === RPMB_RESULT.OK) {
-      const { enable, config } = this.#cells.secureWp;
-      fieldOf(answer, FRAME.data).set([config, enable], BLOCK_SIZE - 2);
+    if (!config) {
+      setNumber(answer, FRAME.writeCounter, this.writeCounter);
+    } else if (result === RPMB_RESULT.OK) {
+      const { enable, config: mode } = this.secureWp;
+      fieldOf(answer, FRAME.data).set([mode, enable], BLOCK_SIZE - 2);
     }
     return this.#signed(answer);
   }
 
   #readData({ nonce, address }: PendingRead, count: number): Uint8Array {
-    let result = this.#readResult(true);
-    if (result === RPMB_RESULT.OK && address + count > this.blocks) {
-      result = RPMB_RESULT.ADDRESS_FAILURE;
-    }
+    const beyond = this.keyProgrammed && address + count > this.blocks;
+    const result = beyond ? RPMB_RESULT.ADDRESS_FAILURE : this.#readResult(true, true);
     const answer = this.#answer(RPMB_RESPONSE.READ_DATA, result, count);
     setField(answer, FRAME.nonce, nonce);
     setNumber(answer, FRAME.address, address);
@@ -395,14 +337,14 @@ export class EmmcRpmb implements RpmbDevice {
       if (index > 0) answer.copyWithin(frame + FRAME.nonce.offset, FRAME.nonce.offset, FRAME_SIZE);
       if (result !== RPMB_RESULT.OK) continue;
       const at = (address + index) * BLOCK_SIZE;
-      answer.set(this.#data.subarray(at, at + BLOCK_SIZE), frame + FRAME.data.offset);
+      answer.set(this.#memory.data.subarray(at, at + BLOCK_SIZE), frame + FRAME.data.offset);
     }
     return this.#signed(answer);
   }
 
   /** `count` frames with type and result; the expiry flag is in every one once it is reached. */
   #answer(type: number, result: number, count = 1): Uint8Array {
-    const expired = this.#cells.writeCounter === MAX_COUNTER ? COUNTER_EXPIRED : 0;
+    const expired = this.writeCounter === MAX_COUNTER ? COUNTER_EXPIRED : 0;
     const frames = new Uint8Array(count * FRAME_SIZE);
     for (let index = 0; index < count; index += 1) {
       setNumber(frames, FRAME.type, type, index);
@@ -412,15 +354,9 @@ export class EmmcRpmb implements RpmbDevice {
   }
 
   #signed(frames: Uint8Array): Uint8Array {
-    if (this.#cells.key !== undefined) signFrames(this.#cells.key, frames);
+    const { key } = this.#memory.cells;
+    if (key !== undefined) signFrames(key, frames);
     return frames;
-  }
-}
-
-class ClosedPart extends Error {
-  constructor() {
-    super("the part was closed");
-    this.name = "ClosedPart";
   }
 }
 
