@@ -2,12 +2,19 @@ import { Worker } from "node:worker_threads";
 import { Deadline, InternalError, LockstepError, TargetCrashError } from "../base/index.ts";
 import type { BoardConfig, BridgeTransport, LiveBoard } from "../board/index.ts";
 import { receiveError, sendError } from "../bridge/index.ts";
-import type { BridgedOrder, BridgedOutcome, BridgedSetup } from "./bridged-worker.ts";
+import type {
+  BridgedOrder,
+  BridgedOutcome,
+  BridgedSetup,
+  RestartAsked,
+  RestartDone,
+} from "./bridged-worker.ts";
 import { bringUp, type ReadyMachine, transportOf } from "./bring-up.ts";
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
 import { interruptPeriodOf } from "./interrupt-period.ts";
 import { loadScenario } from "./reference.ts";
+import { requireBuild } from "./rpmb-setup.ts";
 import { endOf, type RunEnd, SharedRun } from "./recording/index.ts";
 import {
   type Data,
@@ -86,6 +93,7 @@ export class BridgedTarget implements Target {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
+    if (scenario.rpmb !== undefined) requireBuild(this.board, scenario.rpmb.build ?? {});
     const everyUs = interruptPeriodOf(scenario);
     if (record === undefined) return await this.#execute(reference, args, combination, everyUs);
     const trace = (this.#trace ??= new SharedRun());
@@ -208,8 +216,10 @@ export class BridgedTarget implements Target {
     const stops: (() => void)[] = [];
     let lost = false;
     const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
-      const onMessage = (message: BridgedOutcome): void => {
-        if (message.id === id) resolve(message);
+      const onMessage = (message: BridgedOutcome | RestartAsked): void => {
+        if (message.id !== id) return;
+        if (message.how !== "restart") resolve(message);
+        else void this.#powerCycle(id, worker, () => !lost);
       };
       worker.on("message", onMessage);
       worker.once("error", reject);
@@ -246,6 +256,41 @@ export class BridgedTarget implements Target {
     } finally {
       for (const stop of stops) stop();
     }
+  }
+
+  /**
+   * Has the machine as it was when it came up, in the middle of a scenario, and tells its worker so. The
+   * saved state is what a cold boot led to, so that going back to it is one.
+   */
+  async #powerCycle(id: number, worker: Worker, wanted: () => boolean): Promise<void> {
+    let done: RestartDone = { restarted: id };
+    let transfer: ReadyMachine["transfer"] = [];
+    try {
+      const changed = await this.#bootAgain();
+      if (changed !== undefined) {
+        done = { ...done, setup: changed.setup };
+        ({ transfer } = changed);
+      }
+    } catch (error) {
+      done = { ...done, error: sendError(error) };
+    }
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    if (wanted()) worker.postMessage(done, transfer);
+  }
+
+  /** What the worker needs of the machine anew; undefined where it can go on as it is. */
+  async #bootAgain(): Promise<ReadyMachine | undefined> {
+    const { board, abort } = this.#options;
+    if (this.#restores) {
+      await board.machineState?.load(Deadline.after(LOAD_MS, "restoring the machine", { abort }));
+      this.#ready?.resumed();
+      return undefined;
+    }
+    const deadline = Deadline.after(BOOT_MS, `restarting ${this.board.name}`, { abort });
+    await this.#ready?.leave(deadline).catch(() => {});
+    await board.restart(deadline);
+    this.#ready = await bringUp(this.#options, deadline);
+    return this.#ready;
   }
 
   /** The machine is in no known state: the next scenario finds it reset. */

@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import {
   createBridgedPort,
   type FreeRam,
+  receiveError,
   RemoteMachine,
   type RemoteLink,
   type Resident,
@@ -23,6 +24,9 @@ import { pageOf, removeFromPhysmap, withInterrupts } from "./xen-guest.ts";
 import { interruptPeriodOf } from "./interrupt-period.ts";
 import { openRecording, type Recorder, type SharedRecording } from "./recording/index.ts";
 import { loadScenario } from "./reference.ts";
+import { RpmbBench } from "./rpmb-bench.ts";
+import { isSameBuild } from "./rpmb-setup.ts";
+import type { RestartOptions, Scenario } from "./scenario.ts";
 import { type Data, Skipped } from "./target.ts";
 
 /** What the worker is started with. */
@@ -52,6 +56,19 @@ export interface BridgedOrder {
   readonly record?: SharedRecording;
 }
 
+/** What the worker asks for in the middle of a scenario: the machine switched off and on. */
+export interface RestartAsked {
+  readonly id: number;
+  readonly how: "restart";
+}
+
+/** That it is so, with what has changed; or that it could not be done. */
+export interface RestartDone {
+  readonly restarted: number;
+  readonly setup?: Pick<BridgedSetup, "machine" | "ram">;
+  readonly error?: SentError;
+}
+
 /** How a scenario ended. `clean`: it provably left nothing behind in the secure world. */
 export type BridgedOutcome = { readonly id: number; readonly clean: boolean } & (
   | { readonly how: "done"; readonly data: Data }
@@ -61,8 +78,10 @@ export type BridgedOutcome = { readonly id: number; readonly clean: boolean } & 
 
 // The model of a bridged machine: everything in here is synchronous, while the main thread drains the
 // board's consoles.
-const { machine, ram, seed, tas, tasFrom, root, guestOf, strangers } = workerData as BridgedSetup;
-const wire = machine.kind === "wire" ? new RemoteMachine(machine.link) : undefined;
+const setup = workerData as BridgedSetup;
+const { seed, tas, tasFrom, root, guestOf, strangers } = setup;
+let { machine, ram } = setup;
+let wire = machine.kind === "wire" ? new RemoteMachine(machine.link) : undefined;
 
 /** What scenarios run on: our conduits, or what a hypervisor's guest has. */
 function platformOf(
@@ -100,8 +119,56 @@ function platformOf(
   });
 }
 
-async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
+/** Has the board switched off and on, and waits until its boot loader is as it was. */
+async function powerCycle(id: number): Promise<void> {
+  const port = parentPort;
+  if (port === null) throw new InternalError("there is no board behind this thread");
+  const done = new Promise<RestartDone>((resolve) => {
+    const onMessage = (message: BridgedOrder | RestartDone): void => {
+      if (!("restarted" in message) || message.restarted !== id) return;
+      port.off("message", onMessage);
+      resolve(message);
+    };
+    port.on("message", onMessage);
+  });
+  const asked: RestartAsked = { id, how: "restart" };
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  port.postMessage(asked);
+  const { error, setup: changed } = await done;
+  if (error !== undefined) throw receiveError(error);
+  if (changed === undefined) return;
+  machine = changed.machine;
+  ram = changed.ram;
+  wire = machine.kind === "wire" ? new RemoteMachine(machine.link) : undefined;
+}
+
+/** One boot of the machine for a scenario. */
+interface Boot {
+  readonly platform: BridgedPlatform | GuestPlatform;
+  readonly local: SharedRamMachine | undefined;
+}
+
+function boot(
+  scenario: Scenario,
+  on: Combination,
+  touched: Touched,
+  onMissing: (uuid: string) => void,
+  recorder: Recorder | undefined,
+): Boot {
   const local = machine.kind === "wire" ? undefined : new SharedRamMachine(machine.resident);
+  if (local !== undefined && machine.kind !== "wire" && machine.resident.hasTimer === true) {
+    local.interruptEveryUs = interruptPeriodOf(scenario);
+  }
+  const reached =
+    local !== undefined && guestOf !== undefined
+      ? withInterrupts(local, scenario.interrupts ?? 0, seed)
+      : (local ?? wire);
+  if (reached === undefined) throw new InternalError("there is no machine");
+  const port = touched.watch(createBridgedPort(reached, ram));
+  return { local, platform: platformOf(on, port, local, onMissing, recorder) };
+}
+
+async function execute({ id, reference, args, on, record }: BridgedOrder): Promise<BridgedOutcome> {
   const touched = new Touched();
   const missing: string[] = [];
   const skipMissing = (): BridgedOutcome | undefined => {
@@ -111,22 +178,30 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
     return { id, clean: touched.clean, how: "skip", reason };
   };
   const recording = record === undefined ? undefined : openRecording(record);
+  let current: Boot | undefined;
   try {
     const scenario = await loadScenario(reference, root);
-    if (local !== undefined && machine.kind !== "wire" && machine.resident.hasTimer === true) {
-      local.interruptEveryUs = interruptPeriodOf(scenario);
-    }
-    const reached =
-      local !== undefined && guestOf !== undefined
-        ? withInterrupts(local, scenario.interrupts ?? 0, seed)
-        : (local ?? wire);
-    if (reached === undefined) throw new InternalError("there is no machine");
-    const port = touched.watch(createBridgedPort(reached, ram));
-    const onMissing = (uuid: string): void => {
-      missing.push(uuid);
+    const start = (): Boot => {
+      current = boot(scenario, on, touched, (uuid) => missing.push(uuid), recording?.recorder);
+      return current;
     };
-    const platform = platformOf(on, port, local, onMissing, recording?.recorder);
-    const data = await scenario.run(new EmulatedContext(platform), args);
+    const bench = scenario.rpmb === undefined ? undefined : new RpmbBench(scenario.rpmb);
+    const restart = async ({ build }: RestartOptions): Promise<Boot["platform"]> => {
+      if (build !== undefined && !isSameBuild(build, bench?.build ?? {})) {
+        throw new Skipped("needs the board's OP-TEE exchanged for another build");
+      }
+      if (guestOf !== undefined)
+        throw new Skipped("a hypervisor's guest cannot restart the machine");
+      current?.local?.close();
+      current = undefined;
+      await powerCycle(id);
+      return start().platform;
+    };
+    const context = new EmulatedContext<Boot["platform"]>(start().platform, {
+      ...(bench === undefined ? {} : { rpmb: bench }),
+      restart,
+    });
+    const data = await scenario.run(context, args);
     return skipMissing() ?? { id, clean: touched.clean, how: "done", data };
   } catch (error) {
     if (error instanceof Skipped) {
@@ -137,11 +212,12 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
     return error instanceof LockstepError ? failed : (skipMissing() ?? failed);
   } finally {
     recording?.close();
-    local?.close();
+    current?.local?.close();
   }
 }
 
-parentPort?.on("message", (order: BridgedOrder) => {
+parentPort?.on("message", (order: BridgedOrder | RestartDone) => {
+  if ("restarted" in order) return;
   void execute(order).then((outcome) => {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     parentPort?.postMessage(outcome);

@@ -10,27 +10,71 @@ import {
   TaskGroup,
 } from "../machine/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
-import { Linux, type TeecContext, teecInitializeContext } from "../normal-world/index.ts";
+import {
+  type FileSystem,
+  Linux,
+  type TeecContext,
+  teecInitializeContext,
+} from "../normal-world/index.ts";
 import { resultName } from "../optee-abi/index.ts";
 import { errnoName } from "../tee-uapi/index.ts";
 import type { EmulatedPlatform } from "./emulated.ts";
-import type { Guest, ScenarioContext, SmcObservation, StrangersPage } from "./scenario.ts";
+import type { RpmbBench } from "./rpmb-bench.ts";
+import type {
+  Guest,
+  RestartOptions,
+  ScenarioContext,
+  SmcObservation,
+  StrangersPage,
+} from "./scenario.ts";
 import { recordGuest } from "./recording/index.ts";
 import type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 import { Skipped } from "./target.ts";
+
+export interface ContextOptions<P> {
+  /** The parts, where the scenario needs any. */
+  readonly rpmb?: RpmbBench;
+  /** The machine once more, switched off and on; Skipped is thrown where that cannot be done. */
+  readonly restart?: (options: RestartOptions) => Promise<P>;
+}
 
 /** The context of one scenario run on a platform, the emulated one by default. */
 export class EmulatedContext<
   P extends ScenarioPlatform = EmulatedPlatform,
 > implements ScenarioContext {
-  readonly platform: P;
   readonly seed: number;
-  readonly #guests: EmulatedGuest[] = [];
+  readonly #options: ContextOptions<P>;
+  #platform: P;
+  #guests: EmulatedGuest[] = [];
+  /** File systems of the guests before the machine was switched off. */
+  #disks: readonly FileSystem[] = [];
   readonly #listeners: ((seen: SmcObservation) => void)[] = [];
 
-  constructor(platform: P) {
-    this.platform = platform;
+  constructor(platform: P, options: ContextOptions<P> = {}) {
+    this.#platform = platform;
+    this.#options = options;
     this.seed = platform.seed;
+  }
+
+  get platform(): P {
+    return this.#platform;
+  }
+
+  get rpmb(): RpmbBench {
+    return this.#options.rpmb ?? this.skip("the scenario says nothing of RPMB");
+  }
+
+  async restart(options: RestartOptions = {}): Promise<void> {
+    const { restart, rpmb } = this.#options;
+    if (restart === undefined) this.skip("this machine cannot be switched off and on");
+    this.#disks = this.#guests.map(({ kernel }) => kernel.disk);
+    const platform = await restart(options);
+    if (options.build !== undefined && rpmb !== undefined) rpmb.build = options.build;
+    if (options.route !== undefined && rpmb !== undefined) rpmb.route = options.route;
+    rpmb?.powerOn();
+    this.#platform = platform;
+    this.#guests = [];
+    if (this.#listeners.length > 0) this.#watchPort();
   }
 
   get scheduler(): Scheduler {
@@ -54,14 +98,17 @@ export class EmulatedContext<
       const number = this.#guests.length;
       const world = this.#addGuest(number);
       const { conduit, vm } = world;
-      const rpmb = this.platform.newRpmb?.();
-      const disk = this.platform.newDisk?.();
+      // The machine has one set of parts: it is the first guest's.
+      const bench = number === 0 ? this.#options.rpmb : undefined;
+      const parts = bench?.kernelParts;
+      const disk = this.#disks[number] ?? this.platform.newDisk?.();
       const kernel = new Linux({
         name: `guest ${number}`,
         conduit,
         scheduler: this.scheduler,
         tas: this.platform.tas,
-        ...(rpmb === undefined ? {} : { rpmb }),
+        ...(bench === undefined ? {} : { supplicant: { rpmb: bench.supplicantAccess } }),
+        ...(parts === undefined ? {} : { rpmb: parts }),
         ...(disk === undefined ? {} : { disk }),
       });
       if (vm !== undefined) this.platform.pressure?.attach(vm, kernel);
@@ -110,14 +157,16 @@ export class EmulatedContext<
 
   observe(listener: (seen: SmcObservation) => void): void {
     this.#listeners.push(listener);
-    if (this.#listeners.length === 1) {
-      const recorded = this.platform.onPort;
-      this.platform.onPort = (phase, registers) => {
-        recorded?.(phase, registers);
-        this.#report("port", phase, undefined, registers);
-      };
-    }
+    if (this.#listeners.length === 1) this.#watchPort();
     for (const { index, kernel } of this.#guests) this.#trace(kernel, index);
+  }
+
+  #watchPort(): void {
+    const recorded = this.platform.onPort;
+    this.platform.onPort = (phase, registers) => {
+      recorded?.(phase, registers);
+      this.#report("port", phase, undefined, registers);
+    };
   }
 
   #trace({ kernel }: Linux, guest: number): void {

@@ -10,10 +10,12 @@ import {
 } from "../run/index.ts";
 import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
-import { createEmulated, type EmulatedPlatform } from "./emulated.ts";
+import { createEmulated, type EmulatedOptions, type EmulatedPlatform } from "./emulated.ts";
 import { EmulatedContext } from "./emulated-context.ts";
 import type { OwnTarget } from "./own-target.ts";
 import { importScenarios, isScenario, loadScenario } from "./reference.ts";
+import { RpmbBench } from "./rpmb-bench.ts";
+import type { RpmbBuildOptions } from "./rpmb-setup.ts";
 import type { Scenario } from "./scenario.ts";
 import { endOf, endRecord, Recorder, RecordList, type RunEnd } from "./recording/index.ts";
 import {
@@ -129,27 +131,44 @@ export class EmulatedTarget implements Target {
             print?.(line);
             recorder?.console(line);
           };
-    const platform = createEmulated({
+    const { rpmb } = scenario;
+    const platforms: EmulatedPlatform[] = [];
+    const make = (build: RpmbBuildOptions | undefined): EmulatedPlatform => {
+      const platform = createEmulated({
+        ...this.#machine(on, scenario),
+        boot: platforms.length,
+        ...(build === undefined ? {} : { rpmb: build }),
+        ...(console === undefined ? {} : { console }),
+        recorder,
+      });
+      platforms.push(platform);
+      this.#options.prepare?.(platform);
+      return platform;
+    };
+    const bench = rpmb === undefined ? undefined : new RpmbBench(rpmb);
+    const context = new EmulatedContext(make(rpmb === undefined ? undefined : (rpmb.build ?? {})), {
+      ...(bench === undefined ? {} : { rpmb: bench }),
+      restart: async ({ build = bench?.build }) => make(build),
+    });
+    try {
+      return await scenario.run(context, args);
+    } finally {
+      for (const platform of platforms) this.#addStress(platform);
+    }
+  }
+
+  #machine(on: Combination, scenario: Scenario): EmulatedOptions {
+    const { own, seed = 1, stress } = this.#options;
+    return {
       conduit: on.conduit,
-      seed: this.#options.seed ?? 1,
+      seed,
       ...(on.rules === undefined ? {} : { rules: on.rules }),
       interrupts: scenario.interrupts ?? 0,
       parallel: scenario.parallel ?? 0,
-      ...(scenario.rpmb === undefined ? {} : { rpmb: scenario.rpmb }),
-      ...(this.#options.own === undefined ? {} : { own: this.#options.own }),
-      ...(this.#options.stress === undefined || scenario.undisturbed === true
-        ? {}
-        : { stress: this.#options.stress }),
+      ...(own === undefined ? {} : { own }),
+      ...(stress === undefined || scenario.undisturbed === true ? {} : { stress }),
       ...(scenario.vms === undefined ? {} : { vms: scenario.vms }),
-      ...(console === undefined ? {} : { console }),
-      recorder,
-    });
-    this.#options.prepare?.(platform);
-    try {
-      return await scenario.run(new EmulatedContext(platform), args);
-    } finally {
-      this.#addStress(platform);
-    }
+    };
   }
 
   #addStress({ pressure }: EmulatedPlatform): void {

@@ -17,18 +17,10 @@ import {
   type Mediator,
   type RuleSetName,
 } from "../mediator/index.ts";
-import {
-  deriveRpmbKey,
-  EmmcRpmb,
-  type RpmbDevice,
-  SUPPLICANT_CID,
-  zeroHuk,
-} from "../rpmb/index.ts";
-import type { RpmbRoute } from "./scenario.ts";
+import { hukOf, opteeBuildOf, type RpmbBuildOptions } from "./rpmb-setup.ts";
 import {
   buildTaImages,
   DEBIAN_4_5,
-  DEBIAN_4_5_VIRTUALIZED,
   type OpteeBuild,
   PSEUDO_TAS,
   SecureWorld,
@@ -45,6 +37,7 @@ import { Skipped } from "./target.ts";
 const MIB = 1024 * 1024;
 /** As the mediator names its view of memory. */
 const MEDIATOR = "mediator";
+const SEEDS_APART = 0x9e37;
 /** How many CPUs there are beside the one that runs. */
 const OTHER_CPUS = 3;
 
@@ -63,6 +56,8 @@ export const EMULATED_MAP = {
 export interface EmulatedOptions {
   readonly conduit: Conduit["kind"];
   readonly seed: number;
+  /** How often the machine was switched on before: what the secure world draws is new each time. */
+  readonly boot?: number;
   /** Mediator rules of conduit `vm`; default `strict`. */
   readonly rules?: RuleSetName;
   /** Of a thousand accesses of the mediator, at how many another task gets a turn. */
@@ -73,8 +68,8 @@ export interface EmulatedOptions {
   readonly build?: Partial<OpteeBuild>;
   /** Of a thousand places where an interrupt could be taken, how many find one pending. */
   readonly interrupts?: number;
-  /** See `Scenario.rpmb`. */
-  readonly rpmb?: RpmbRoute;
+  /** OP-TEE has RPMB storage, and is built in this way. */
+  readonly rpmb?: RpmbBuildOptions;
   /** Keeps the memory of VMs under pressure: ballooning, donation, migration. */
   readonly stress?: StressKind;
   /** A secure world or a mediator in place of Lockstep's. */
@@ -84,12 +79,6 @@ export interface EmulatedOptions {
   /** Records what happens from the first SMC of the mediator on. */
   readonly recorder?: Recorder | undefined;
 }
-
-/** What OP-TEE is built with; only a build that may write keys gets on with an emulated card. */
-const RPMB_BUILDS: Readonly<Record<RpmbRoute, Partial<OpteeBuild>>> = {
-  kernel: { rpmbFs: true },
-  supplicant: { rpmbFs: true, rpmbWriteKey: true },
-};
 
 /** An emulated machine: memory, secure world behind a port, and the conduit's far end. */
 export class EmulatedPlatform implements ScenarioPlatform {
@@ -170,14 +159,18 @@ export class EmulatedPlatform implements ScenarioPlatform {
   #model(): SecureWorld {
     const { build, conduit, interrupts = 0, rpmb } = this.options;
     const { memory, nowMs, interruptPending, print } = this.#forSecureWorld();
-    const stock = conduit === "vm" ? virtualizedFor(this.options) : DEBIAN_4_5;
+    const virtualized = conduit === "vm";
+    const plain = rpmb === undefined ? DEBIAN_4_5 : opteeBuildOf(rpmb, virtualized);
+    const stock = virtualized ? virtualizedFor(this.options, plain) : plain;
     return new SecureWorld({
-      build: { ...stock, ...(rpmb === undefined ? {} : RPMB_BUILDS[rpmb]), ...build },
+      build: { ...stock, ...build },
+      ...(rpmb === undefined ? {} : { huk: hukOf(rpmb) }),
+      ...(rpmb?.keyReady === undefined ? {} : { rpmbKeyReady: () => rpmb.keyReady ?? true }),
       memory,
       nowMs,
       pseudoTas: PSEUDO_TAS,
       userTas: USER_TAS,
-      seed: this.options.seed,
+      seed: this.options.seed + (this.options.boot ?? 0) * SEEDS_APART,
       ...(interrupts > 0 ? { interruptPending } : {}),
       ...(this.options.console === undefined ? {} : { console: print }),
     });
@@ -230,13 +223,6 @@ export class EmulatedPlatform implements ScenarioPlatform {
     if (stress === undefined || mediator === undefined) return undefined;
     const { guestRam } = EMULATED_MAP;
     return new MemoryPressure({ frames: mediator.frames, memory, guestRam, seed });
-  }
-
-  /** Parts for the kernel of a further normal world, with OP-TEE's key; undefined for none. */
-  newRpmb(): readonly RpmbDevice[] | undefined {
-    if (this.options.rpmb !== "kernel") return undefined;
-    const key = deriveRpmbKey(zeroHuk(), SUPPLICANT_CID, { compat: true });
-    return [new EmmcRpmb({ cid: SUPPLICANT_CID, sizeMultiplier: 2, key })];
   }
 
   #record(recorder: Recorder): void {
@@ -292,9 +278,12 @@ export class EmulatedPlatform implements ScenarioPlatform {
   }
 }
 
-/** Debian's virtualized build; with more partitions, none of them smaller, where it needs them. */
-function virtualizedFor({ vms = 0, rules = "strict" }: EmulatedOptions): OpteeBuild {
-  const stock = DEBIAN_4_5_VIRTUALIZED;
+/** A virtualized build; with more partitions, none of them smaller, where it needs them. */
+function virtualizedFor(
+  { vms = 0, rules = "strict" }: EmulatedOptions,
+  plain: OpteeBuild,
+): OpteeBuild {
+  const stock: OpteeBuild = { ...plain, virtualization: true };
   // The host of rule set kvm is a client as well.
   const guestCount = vms + (RULE_SETS[rules].hostClientId === 0 ? 0 : 1);
   if (guestCount <= stock.guestCount) return stock;

@@ -21,6 +21,13 @@ export {
   type RecordSink,
 } from "./recording/index.ts";
 export * from "./reference.ts";
+export type { RpmbContext, RpmbImage, RpmbPart, RpmbTampering } from "./rpmb-bench.ts";
+export {
+  type RpmbBuildOptions,
+  type RpmbPartSpec,
+  type RpmbRoute,
+  type RpmbSetup,
+} from "./rpmb-setup.ts";
 export * from "./scenario.ts";
 export type { NormalWorld, ScenarioPlatform } from "./scenario-platform.ts";
 export * from "./target.ts";

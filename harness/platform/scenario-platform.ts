@@ -1,7 +1,6 @@
 import type { StrangersPage } from "./scenario.ts";
 import type { Conduit, Ipa, PlatformPort, Registers, Scheduler } from "../machine/index.ts";
 import type { FileSystem } from "../normal-world/index.ts";
-import type { RpmbDevice } from "../rpmb/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { MemoryPressure } from "./pressure.ts";
 import type { Recorder } from "./recording/index.ts";
@@ -29,8 +28,6 @@ export interface ScenarioPlatform {
   strangersPage?(): StrangersPage;
   /** The file system of a further normal world; a plain one when left out. */
   newDisk?(): FileSystem;
-  /** RPMB parts for the kernel of a further normal world; undefined for one without the subsystem. */
-  newRpmb?(): readonly RpmbDevice[] | undefined;
 }
 
 /** One normal world on a platform. */

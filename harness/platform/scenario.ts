@@ -1,6 +1,8 @@
 import type { Conduit, Ipa, Registers, Scheduler, SpawnedTask, Task } from "../machine/index.ts";
 import type { RuleSetName, Vm } from "../mediator/index.ts";
 import type { Linux, TeecContext } from "../normal-world/index.ts";
+import type { RpmbContext } from "./rpmb-bench.ts";
+import type { RpmbBuildOptions, RpmbRoute, RpmbSetup } from "./rpmb-setup.ts";
 import type { Data } from "./target.ts";
 
 /** One SMC as seen at a driver's conduit or at the platform's port. `registers` is live: copy it. */
@@ -67,14 +69,26 @@ export interface ScenarioContext {
    * machine's addresses are not known.
    */
   strangersPage(): StrangersPage;
+  /** The machine's parts, for scenarios that say what they need of them (`Scenario.rpmb`). */
+  readonly rpmb: RpmbContext;
+  /**
+   * Switches the machine off and on: secure world, mediator and normal worlds begin anew, virtual time
+   * too. What RPMB parts hold and the normal worlds' files stay. Not from within a task.
+   */
+  restart(options?: RestartOptions): Promise<void>;
   /** Has every SMC reported, at the conduits and at the port, until the scenario ends. */
   observe(listener: (seen: SmcObservation) => void): void;
   /** Ends the scenario as skipped. */
   skip(reason: string): never;
 }
 
-/** How RPMB requests reach a part. */
-export type RpmbRoute = "kernel" | "supplicant";
+/** What is different after the machine was switched off and on. */
+export interface RestartOptions {
+  /** Another OP-TEE was flashed meanwhile. Throws Skipped where that is not at hand. */
+  readonly build?: RpmbBuildOptions;
+  /** The normal world came up with another route to the part. */
+  readonly route?: RpmbRoute;
+}
 
 /** A normal-world program, a named export of `suites/<subject>/*.scenario.ts`. */
 export interface Scenario<C = ScenarioContext> {
@@ -96,11 +110,11 @@ export interface Scenario<C = ScenarioContext> {
    */
   readonly interrupts?: number;
   /**
-   * The emulated platform's OP-TEE has RPMB storage, and its requests go through the kernel to a part
-   * with its key, or through tee-supplicant to the card that it emulates. Elsewhere what there is
-   * decides. Without it there is none, as in Debian's build.
+   * OP-TEE has RPMB storage, built in this way, and these are the parts. The emulated platform's is made
+   * so, of the release that the boards with RPMB have; on a board that is built otherwise the scenario is
+   * skipped. Without it there is none, as in Debian's build.
    */
-  readonly rpmb?: RpmbRoute;
+  readonly rpmb?: RpmbSetup;
   /**
    * At how many in a thousand of the mediator's accesses to memory another vCPU gets a turn, in the
    * middle of the call, on the emulated platform; real ones run side by side. 0 when left out.

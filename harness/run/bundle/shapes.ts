@@ -53,7 +53,7 @@ export const results: Check<Results> = object({ format, cases: list(caseResult) 
 
 const catalogueClause: Check<CatalogueClause> = object(
   {
-    id: matching(/^[A-Z]{3}-[\w.]{1,60}$/, "a clause id"),
+    id: matching(/^[A-Z]{3,4}-[\w.]{1,60}$/, "a clause id"),
     sheet: text,
     summary: text,
     source: text,
