@@ -2,12 +2,14 @@ import { Command } from "commander";
 import type { CommandBuilder } from "../../context.ts";
 import { examples } from "../../help.ts";
 import { buildDerive } from "./derive.ts";
+import { buildVerify } from "./verify.ts";
 
 export const build: CommandBuilder = (context) => {
   const command = new Command("rpmb").description(
     "Keys and contents of the replay-protected memory block (RPMB) of an eMMC part.",
   );
   command.addCommand(buildDerive(context));
+  command.addCommand(buildVerify(context));
   return examples(command, [
     ["lockstep rpmb derive --huk @huk.bin --cid @/sys/block/mmcblk2/device/cid", "a part's key"],
   ]);
