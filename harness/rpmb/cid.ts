@@ -17,7 +17,8 @@ export const CID = {
  */
 export function cidForKey(cid: Uint8Array): Uint8Array {
   if (cid.length !== CID.size) throw new RangeError(`a CID has 16 bytes, not ${cid.length}`);
-  const masked = cid.slice();
+  // A Buffer's own slice() would share its bytes.
+  const masked = new Uint8Array(cid);
   masked[CID.PRV.offset] = 0;
   masked[CID.CRC.offset] = 0;
   return masked;

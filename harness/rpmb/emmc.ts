@@ -79,7 +79,7 @@ export class EmmcRpmb implements RpmbDevice {
     const snapshot = as?.snapshot ?? newPart(options);
     const { cid, extCsd } = snapshot.registers;
     this.#memory = new PartMemory(snapshot, as?.keeper);
-    this.cid = cid.slice();
+    this.cid = new Uint8Array(cid);
     this.sizeMultiplier = extCsdField(extCsd, "RPMB_SIZE_MULT");
     this.relWrSecC = extCsdField(extCsd, "REL_WR_SEC_C");
     const enhanced = extCsdField(extCsd, "WR_REL_PARAM") & WR_REL_PARAM.EN_RPMB_REL_WR;
@@ -198,7 +198,7 @@ export class EmmcRpmb implements RpmbDevice {
       const result = this.#writeConfig(frames, count, reliable);
       this.#result = this.#written(RPMB_RESPONSE.CONFIG_WRITE, result, frames);
     } else if (READS.includes(type) && count === 1) {
-      const nonce = fieldOf(frames, FRAME.nonce).slice();
+      const nonce = new Uint8Array(fieldOf(frames, FRAME.nonce));
       this.#pending = { type, nonce, address: numberOf(frames, FRAME.address) };
     } else {
       // Types that JEDEC reserves, and reads that are asked for in more than one frame.
@@ -241,7 +241,7 @@ export class EmmcRpmb implements RpmbDevice {
 
   #programKey(frames: Uint8Array): number {
     if (this.keyProgrammed) return FAILED;
-    this.#memory.change({ key: intoKey(fieldOf(frames, FRAME.keyMac).slice()) });
+    this.#memory.change({ key: intoKey(new Uint8Array(fieldOf(frames, FRAME.keyMac))) });
     return RPMB_RESULT.OK;
   }
 

@@ -2,6 +2,7 @@ import { expect, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { budget } from "../base/index.ts";
 import {
+  cidForKey,
   decodeDeviceInfo,
   decodeFrame,
   decodeRequestHeader,
@@ -12,6 +13,7 @@ import {
   FRAME_SIZE,
   maskedFrames,
   numberOf,
+  RPMB_REQUEST,
   type RpmbFrame,
   setNumber,
 } from "./index.ts";
@@ -115,4 +117,18 @@ test("the legacy request header and the device information, byte by byte", () =>
   expect(decodeDeviceInfo(bytes)).toBeUndefined();
   expect(() => decodeDeviceInfo(bytes.subarray(0, 18))).toThrow(RangeError);
   expect(() => encodeDeviceInfo({ ...info, cid: new Uint8Array(15) })).toThrow(RangeError);
+});
+
+test("what comes in a Buffer is copied: masking it and zeroing parts of its CID leave it as it is", () => {
+  const frames = Buffer.from(
+    encodeFrames({ type: RPMB_REQUEST.PROGRAM_KEY, keyMac: new Uint8Array(32).fill(7) }),
+  );
+  expect(maskedFrames(frames)[FRAME.keyMac.offset]).toBe(0x2a);
+  const decoded = decodeFrame(frames);
+  expect(frames[FRAME.keyMac.offset]).toBe(7);
+  frames.fill(0);
+  expect(decoded.keyMac[0]).toBe(7);
+  const cid = Buffer.from("fe014e4d4d4330344742c8f6552a6115", "hex");
+  expect(Buffer.from(cidForKey(cid)).toString("hex")).toBe("fe014e4d4d4330344700c8f6552a6100");
+  expect(cid.toString("hex")).toBe("fe014e4d4d4330344742c8f6552a6115");
 });

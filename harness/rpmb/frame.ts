@@ -126,9 +126,9 @@ export function setField(frames: Uint8Array, place: Place, bytes: Uint8Array, in
 /** Decodes frame `index`, copying. Throws RangeError when it is not whole. */
 export function decodeFrame(frames: Uint8Array, index = 0): RpmbFrame {
   return {
-    keyMac: fieldOf(frames, FRAME.keyMac, index).slice(),
-    data: fieldOf(frames, FRAME.data, index).slice(),
-    nonce: fieldOf(frames, FRAME.nonce, index).slice(),
+    keyMac: new Uint8Array(fieldOf(frames, FRAME.keyMac, index)),
+    data: new Uint8Array(fieldOf(frames, FRAME.data, index)),
+    nonce: new Uint8Array(fieldOf(frames, FRAME.nonce, index)),
     writeCounter: numberOf(frames, FRAME.writeCounter, index),
     address: numberOf(frames, FRAME.address, index),
     blockCount: numberOf(frames, FRAME.blockCount, index),
@@ -157,7 +157,7 @@ export function encodeFrames(...frames: readonly Partial<RpmbFrame>[]): Uint8Arr
  * everything that leaves for a log must be.
  */
 export function maskedFrames(frames: Uint8Array): Uint8Array {
-  const copy = frames.slice();
+  const copy = new Uint8Array(frames);
   for (let index = 0; (index + 1) * FRAME_SIZE <= copy.length; index += 1) {
     if (numberOf(copy, FRAME.type, index) === RPMB_REQUEST.PROGRAM_KEY) {
       fieldOf(copy, FRAME.keyMac, index).fill(0x2a);

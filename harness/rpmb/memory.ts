@@ -27,7 +27,7 @@ export class PartMemory {
     if (data.length !== extCsdField(registers.extCsd, "RPMB_SIZE_MULT") * SIZE_UNIT) {
       throw new RangeError(`${data.length} bytes of data in a part of another size`);
     }
-    this.data = data.slice();
+    this.data = new Uint8Array(data);
     this.#keeper = keeper;
   }
 

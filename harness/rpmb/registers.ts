@@ -173,7 +173,7 @@ export function emmcRegisters(options: EmmcRegisterOptions): EmmcRegisters {
   for (const [field, value] of Object.entries(fields)) {
     setExtCsdField(extCsd, field as ExtCsdField, value);
   }
-  return { cid: cid.slice(), csd: encodeCsd(), extCsd };
+  return { cid: new Uint8Array(cid), csd: encodeCsd(), extCsd };
 }
 
 function encodeCsd(): Uint8Array {
@@ -191,7 +191,7 @@ function encodeCsd(): Uint8Array {
 
 /** A copy that shares no bytes. */
 export const copyRegisters = ({ cid, csd, extCsd }: EmmcRegisters): EmmcRegisters => ({
-  cid: cid.slice(),
-  csd: csd.slice(),
-  extCsd: extCsd.slice(),
+  cid: new Uint8Array(cid),
+  csd: new Uint8Array(csd),
+  extCsd: new Uint8Array(extCsd),
 });

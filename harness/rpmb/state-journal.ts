@@ -47,7 +47,7 @@ export interface LoadedState {
  */
 export function loadState(file: Uint8Array, where: string): LoadedState {
   const registers = decodeHeader(file, where);
-  const data = file.slice(DATA_START);
+  const data = new Uint8Array(file.subarray(DATA_START));
   const dataPages = (extCsdField(registers.extCsd, "RPMB_SIZE_MULT") * SIZE_UNIT) / PAGE;
   const records = Array.from({ length: SLOTS.count }, (_, slot) => {
     const start = slotStart(slot);

@@ -73,7 +73,7 @@ export class SupplicantRpmb implements RpmbDevice {
         return;
       case RPMB_REQUEST.READ_COUNTER:
       case RPMB_REQUEST.READ_DATA:
-        Object.assign(last, { type, address, nonce: fieldOf(frames, FRAME.nonce).slice() });
+        Object.assign(last, { type, address, nonce: new Uint8Array(fieldOf(frames, FRAME.nonce)) });
         return;
       default:
     }
@@ -81,7 +81,7 @@ export class SupplicantRpmb implements RpmbDevice {
 
   #programKey(frames: Uint8Array): number {
     if (this.#key !== undefined) return RPMB_RESULT.GENERAL_FAILURE;
-    this.#key = intoKey(fieldOf(frames, FRAME.keyMac).slice());
+    this.#key = intoKey(new Uint8Array(fieldOf(frames, FRAME.keyMac)));
     return RPMB_RESULT.OK;
   }
 

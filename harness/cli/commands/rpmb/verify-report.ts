@@ -108,11 +108,8 @@ export function verifyText(verification: Verification, style: Style): string {
   const document = verifyDocument(verification);
   const { verdict, routes, counter, expected, part } = document;
   const good = verifyExit(verification) === EXIT.ok;
-  const paint = good
-    ? style.green
-    : verdict === "replayable" || verdict === "unproven"
-      ? style.yellow
-      : style.red;
+  const open = verdict === "replayable" || verdict === "unproven";
+  const colour = good ? "green" : open ? "yellow" : "red";
   const head = {
     ...HEADS,
     proven: `the key is proven: ${routes.map(({ name }) => name).join(" = ")}`,
@@ -134,7 +131,7 @@ export function verifyText(verification: Verification, style: Style): string {
   const lines = rows.flatMap(([name, value]) =>
     value === undefined ? [] : [`  ${name.padEnd(9)} ${value}`],
   );
-  return [`${where}: ${paint(head[verdict])}`, ...lines, ""].join("\n");
+  return [`${where}: ${style[colour](head[verdict])}`, ...lines, ""].join("\n");
 }
 
 const HEADS = {
