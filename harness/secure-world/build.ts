@@ -95,6 +95,28 @@ export const DEBIAN_4_5: OpteeBuild = {
 /** The same package's virtualized build: capabilities 0xfd, two partitions of two threads. */
 export const DEBIAN_4_5_VIRTUALIZED: OpteeBuild = { ...DEBIAN_4_5, virtualization: true };
 
+/**
+ * The build of Debian's OP-TEE 4.10.0-2 with RPMB that `lockstep prepare qemu-virt-rpmb` makes:
+ * capabilities 0xf5, two threads, reserved shared memory of 2 MiB; it programs the key of a blank part
+ * (seen on the real thing). Heap and RAM as its configuration and its memory map at boot give them.
+ */
+export const DEBIAN_4_10_RPMB: OpteeBuild = {
+  ...DEBIAN_4_5,
+  version: { major: 4, minor: 10 },
+  rpmbFs: true,
+  rpmbWriteKey: true,
+  taRam: 13 * 1024 * 1024,
+  partitionRam: 0x4_a000,
+  partitionTables: 0x3000,
+  heap: 192 * 1024,
+};
+
+/** The same virtualized, as image `qemu-virt-rpmb-hyp` has it: capabilities 0xfd, two partitions. */
+export const DEBIAN_4_10_RPMB_VIRTUALIZED: OpteeBuild = {
+  ...DEBIAN_4_10_RPMB,
+  virtualization: true,
+};
+
 /** A plain build of OP-TEE 4.10 for QEMU with four threads, announcing what 4.10 can. */
 export const OPTEE_4_10: OpteeBuild = {
   ...DEBIAN_4_5,

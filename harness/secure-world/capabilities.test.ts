@@ -1,7 +1,14 @@
 import { expect, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { OPTEE_SMC, SEC_CAP } from "../optee-abi/index.ts";
-import { DEBIAN_4_5, DEBIAN_4_5_VIRTUALIZED, OPTEE_4_10, type OpteeBuild } from "./build.ts";
+import {
+  DEBIAN_4_10_RPMB,
+  DEBIAN_4_10_RPMB_VIRTUALIZED,
+  DEBIAN_4_5,
+  DEBIAN_4_5_VIRTUALIZED,
+  OPTEE_4_10,
+  type OpteeBuild,
+} from "./build.ts";
 import { SecureKit } from "./testkit/kit.ts";
 
 const { EXCHANGE_CAPABILITIES } = OPTEE_SMC;
@@ -96,11 +103,14 @@ test("SMC-3.1.STATELESS: it can be asked for again, after a refusal and not at a
 
 test("SMC-3.EXCHANGE_CAPABILITIES: the presets announce what the real builds do", () => {
   expect(exchange(DEBIAN_4_5)).toEqual([0, 0xf5, 0x42, 4]);
+  expect(exchange(DEBIAN_4_10_RPMB)).toEqual([0, 0xf5, 0x42, 4]);
   expect(exchange(OPTEE_4_10)).toEqual([0, 0xf5, 0x44, 4]);
-  const kit = new SecureKit({ build: DEBIAN_4_5_VIRTUALIZED });
-  kit.smc(OPTEE_SMC.VM_CREATED, 1);
-  const registers = kit.smc(EXCHANGE_CAPABILITIES, 0, 0, 0, 0, 0, 0, 1);
-  expect([0, 1, 2, 3].map((index) => registers.get(index))).toEqual([0, 0xfd, 0x42, 4]);
+  for (const build of [DEBIAN_4_5_VIRTUALIZED, DEBIAN_4_10_RPMB_VIRTUALIZED]) {
+    const kit = new SecureKit({ build });
+    kit.smc(OPTEE_SMC.VM_CREATED, 1);
+    const registers = kit.smc(EXCHANGE_CAPABILITIES, 0, 0, 0, 0, 0, 0, 1);
+    expect([0, 1, 2, 3].map((index) => registers.get(index))).toEqual([0, 0xfd, 0x42, 4]);
+  }
 });
 
 test("SMC-3.EXCHANGE_CAPABILITIES: a2 and a3 are written only with the capability behind them", () => {
