@@ -6,13 +6,17 @@ import type { LoadedRecipe } from "./recipe.ts";
 export const COMPILER = "aarch64-linux-gnu-gcc";
 
 /**
- * A static program of nothing but its own code: hosts need no C library for AArch64. Without the last
- * two the compiler may turn loops into calls of a memset or strlen that is not there.
+ * Nothing but its own code: hosts need no C library for AArch64. Without the last two the compiler may
+ * turn loops into calls of a memset or strlen that is not there.
  */
-export const FLAGS = [
-  ["-std=c11", "-O2", "-static", "-no-pie", "-nostdlib", "-Wl,--build-id=none"],
+const COMMON = [
+  ["-std=c11", "-O2", "-nostdlib", "-Wl,--build-id=none"],
   ["-ffreestanding", "-fno-stack-protector", "-fno-tree-loop-distribute-patterns"],
 ].flat();
+/** Of a static program. */
+export const FLAGS = [...COMMON, "-static", "-no-pie"];
+/** Of a library; what it takes from the C library is bound by the program that loads it. */
+const LIBRARY = [...COMMON, "-shared", "-fPIC", "-fvisibility=hidden", "-mno-outline-atomics"];
 
 /** Compiles the recipe's own programs in `work`; path in the image to content. */
 export async function compilePrograms(
@@ -30,7 +34,7 @@ export async function compilePrograms(
     await mustRun(
       `compiling ${program.source}`,
       COMPILER,
-      [...FLAGS, "-o", result, source],
+      [...(program.library === true ? LIBRARY : FLAGS), "-o", result, source],
       options,
     );
     programs.set(program.path, await readFile(result));

@@ -17,6 +17,8 @@ export interface RecipeProgram {
   readonly path: string;
   /** Name beside the recipe. */
   readonly source: string;
+  /** It is a library, which programs load. */
+  readonly library?: true;
 }
 
 /** A hypervisor, built from a Debian source package whose configuration is Kconfig. */
@@ -146,7 +148,10 @@ export async function loadRecipe(name: string, dir: string = imagesDir): Promise
 
 type Plain = Record<string, unknown>;
 
-/** Reads a recipe and those it is based on; what is nearer wins, keys of maps one by one. */
+/**
+ * Reads a recipe and those it is based on; what is nearer wins, keys of maps one by one. A list under
+ * `name+` is added to the one below it.
+ */
 async function readMerged(
   name: string,
   dir: string,
@@ -182,7 +187,11 @@ function merge(under: Plain, over: Plain): Plain {
   const out: Plain = { ...under };
   for (const [key, value] of Object.entries(over)) {
     const below = out[key];
-    out[key] = isPlain(below) && isPlain(value) ? merge(below, value) : value;
+    const added = key.endsWith("+") ? key.slice(0, -1) : undefined;
+    const list = added === undefined ? undefined : out[added];
+    if (added !== undefined && Array.isArray(list) && Array.isArray(value)) {
+      out[added] = [...(list as unknown[]), ...(value as unknown[])];
+    } else out[key] = isPlain(below) && isPlain(value) ? merge(below, value) : value;
   }
   return out;
 }
@@ -240,6 +249,7 @@ function checkRecipe(name: string, raw: Plain, where: string): Recipe {
     maps(key).map((entry) => ({
       path: field(entry, "path", key),
       source: field(entry, "source", key),
+      ...(entry["library"] === true && { library: true as const }),
     }));
   return {
     name,
