@@ -1,6 +1,7 @@
 import {
   BoardFileError,
   type Deadline,
+  InfrastructureError,
   InterruptedError,
   type LockstepError,
   TargetCrashError,
@@ -180,7 +181,13 @@ export class Board implements LiveBoard {
   }
 }
 
-function crashError(board: string, incident: Incident): TargetCrashError {
+function crashError(board: string, incident: Incident): LockstepError {
+  if (incident.infrastructure === true) {
+    return new InfrastructureError(`board ${board}: ${incident.what}`, {
+      seen: incident.line,
+      next: "Mend that, then run the command again.",
+    });
+  }
   const verb =
     incident.kind === "hang" ? "hangs" : incident.kind === "lost" ? "is lost" : "crashed";
   return new TargetCrashError(`board ${board} ${verb}: ${incident.what}`, {

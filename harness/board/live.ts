@@ -18,6 +18,8 @@ export interface Incident {
   readonly line: string;
   /** The link itself has gone: nothing can come from there any more. */
   readonly gone?: true;
+  /** Not the target's doing: what the host provides for the board has failed. */
+  readonly infrastructure?: true;
 }
 
 /** The whole machine as it was at a moment. Only emulators have that. */

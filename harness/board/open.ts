@@ -85,6 +85,7 @@ export async function openBoard(
           onIncident,
           ...(options.qemuLogs === undefined ? {} : { logs: options.qemuLogs }),
           ...(options.sharedRam === undefined ? {} : { sharedRam: options.sharedRam }),
+          ...(options.guestPort === undefined ? {} : { guestPort: options.guestPort }),
         })
       : undefined;
   const power = qemu ?? otherPower(config, options);

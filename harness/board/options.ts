@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { Progress } from "../base/index.ts";
 import type { BoardObserver } from "./observer.ts";
 
@@ -25,6 +26,18 @@ export interface PreparedFiles {
   };
 }
 
+/** What stands at the host's end of a virtio-serial port of a QEMU board. */
+export interface GuestPort {
+  /** The port's name in the guest, `/sys/class/virtio-ports/vport…/name`. */
+  readonly name: string;
+  /**
+   * The machine is switched on, with `stream` to its guest; what is returned is called when it is
+   * off again. `failed` says that nothing will be served any more, and why: an incident that whoever
+   * runs the lab must mend. Throws where there is nothing to serve: then the machine stays off.
+   */
+  powerOn(stream: Duplex, failed: (reason: string) => void): () => void;
+}
+
 export interface OpenBoardOptions {
   readonly observer: BoardObserver;
   readonly progress: Progress;
@@ -40,4 +53,6 @@ export interface OpenBoardOptions {
   readonly sharedRam?: string;
   /** QEMU: a program that is started in place of the kernel. */
   readonly kernel?: string;
+  /** QEMU: a virtio-serial port of the guest. */
+  readonly guestPort?: GuestPort;
 }

@@ -62,7 +62,10 @@ async function onBoard<T>(
   const ramFile = path.join(dir, "ram");
   try {
     const isShared = transportOf(config) === "shared-ram";
-    const opened = await openBoardForCli(config, context, isShared ? { sharedRam: ramFile } : {});
+    const opened = await openBoardForCli(config, context, {
+      servePart: false,
+      ...(isShared && { sharedRam: ramFile }),
+    });
     const { tas, ...from } = await tasOf(config, opened.prepared);
     const { env, abort } = context;
     const target = new BridgedTarget({

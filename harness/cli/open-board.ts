@@ -17,6 +17,7 @@ import {
 import { findPrepared, type PreparedImage } from "../images/index.ts";
 import { acquireBoardLock } from "../run/index.ts";
 import type { CliContext } from "./context.ts";
+import { ServedPart } from "./served-part.ts";
 
 export interface OpenBoardForCliOptions {
   readonly observer?: BoardObserver;
@@ -30,6 +31,8 @@ export interface OpenBoardForCliOptions {
   readonly sharedRam?: string;
   /** A program that a QEMU board starts in place of its kernel. */
   readonly kernel?: string;
+  /** False where the board's Linux is not booted: an RPMB part that Lockstep serves is then not served to it. */
+  readonly servePart?: false;
 }
 
 /** A board that this process owns: locked, its files resolved, its consoles about to be drained. */
@@ -37,6 +40,8 @@ export interface OpenedBoard {
   readonly board: LiveBoard;
   readonly config: BoardConfig;
   readonly prepared: PreparedImage | undefined;
+  /** The RPMB part that Lockstep serves to the board's Linux, where its file says so. */
+  readonly part: ServedPart | undefined;
   /** Leaves the board as `on_exit` says and frees its lock. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -72,6 +77,7 @@ export async function openBoardForCli(
   const [missing, ...more] = await missingFiles(config.file, context);
   if (missing !== undefined) throw boardFileError(missing, more.length);
   const prepared = await preparedImage(config, context);
+  const part = options.servePart === false ? undefined : servedPart(config);
   const lock = await acquireBoardLock(config.name, { runtimeDir: runtimeDir(context.env) });
   try {
     const board = await openBoard(
@@ -84,12 +90,14 @@ export async function openBoardForCli(
         ...(options.qemuLogs !== undefined && { qemuLogs: options.qemuLogs }),
         ...(options.sharedRam !== undefined && { sharedRam: options.sharedRam }),
         ...(options.kernel !== undefined && { kernel: options.kernel }),
+        ...(part !== undefined && { guestPort: part }),
       },
     );
     return {
       board,
       config,
       prepared,
+      part,
       close: async () => {
         try {
           await board.close();
@@ -102,6 +110,11 @@ export async function openBoardForCli(
     await lock.release();
     throw error;
   }
+}
+
+function servedPart({ platform, rpmb }: BoardConfig): ServedPart | undefined {
+  const emulated = rpmb?.emulated;
+  return platform === "qemu" && emulated !== undefined ? new ServedPart(emulated) : undefined;
 }
 
 async function preparedImage(

@@ -32,6 +32,15 @@ test("a hypervisor is part of the recipe that names one, and changes no other", 
   expect(xen.recipe.append).toContain("console=hvc0");
 });
 
+test("a list whose name ends with + is added to that of the recipe below", async () => {
+  const [plain, rpmb] = await Promise.all([loadRecipe("qemu-virt"), loadRecipe("qemu-virt-rpmb")]);
+  expect(rpmb.recipe.kernel.modules).toEqual([...plain.recipe.kernel.modules, "cuse"]);
+  const { programs } = plain.recipe.rootfs;
+  expect(rpmb.recipe.rootfs.programs.slice(0, programs.length)).toEqual(programs);
+  expect(rpmb.recipe.rootfs.programs.at(-1)).toMatchObject({ library: true });
+  expect(plain.recipe.rootfs.programs.some((program) => "library" in program)).toBe(false);
+});
+
 test("an unknown image is a usage error that names those there are", async () => {
   const error = await loadRecipe("../qemu-virt").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(UsageError);

@@ -24,6 +24,9 @@ export function convertRpmb(raw: RawRpmb, platform: string, blame: Blame): RpmbC
       "`size_multiplier` is for `part: emulated`; a real part tells its size itself",
     );
   }
+  if (part === undefined && raw.state !== undefined) {
+    blame(["rpmb", "state"], "`state` is for `part: emulated`; a real part keeps its own");
+  }
   if (part === undefined && device === undefined && raw.cid !== undefined) {
     blame(
       ["rpmb", "cid"],
@@ -46,6 +49,7 @@ export function convertRpmb(raw: RawRpmb, platform: string, blame: Blame): RpmbC
       emulated: {
         cid: cid ?? USUAL_PART.cid,
         sizeMultiplier: raw.size_multiplier ?? USUAL_PART.sizeMultiplier,
+        ...(raw.state !== undefined && { state: raw.state }),
       },
     }),
     optee: convertBuild(optee ?? {}),

@@ -164,8 +164,15 @@ export interface RpmbConfig {
   readonly device?: string;
   /** 32 lower-case hex digits: the CID that the part at `device` is expected to show. */
   readonly expectedCid?: string;
-  /** Lockstep serves the part: CID as above, size in units of 128 KiB. */
-  readonly emulated?: { readonly cid: string; readonly sizeMultiplier: number };
+  /**
+   * Lockstep serves the part: CID as above, size in units of 128 KiB. The part is in `state`, an
+   * absolute path, for good; without it a blank one is made whenever power comes on.
+   */
+  readonly emulated?: {
+    readonly cid: string;
+    readonly sizeMultiplier: number;
+    readonly state?: string;
+  };
   readonly optee: RpmbBuild;
 }
 

@@ -46,6 +46,7 @@ export type RawRpmb = Optional<{
   part: "emulated";
   cid: string;
   size_multiplier: number;
+  state: string;
   optee: Optional<{
     write_key: boolean;
     test_key: boolean;
@@ -154,7 +155,7 @@ export const IMAGE_FILE_KEYS = [
 
 /**
  * `data` with every relative path made absolute by `resolve`. What counts as a path: `images.*`
- * but command lines, `bridge.tas`, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
+ * but command lines, `bridge.tas`, `rpmb.state`, consoles' devices, `{file:}` secrets, `ssh.host_key` that is no key line, and
  * `qemu.binary` with a slash in it.
  */
 export function resolvePaths(data: RawBoard, resolve: (relative: string) => string): RawBoard {
@@ -169,7 +170,11 @@ export function resolvePaths(data: RawBoard, resolve: (relative: string) => stri
   return {
     ...data,
     bridge: bridge && { ...bridge, tas: path(bridge.tas) },
-    rpmb: typeof huk === "object" ? { ...rpmb, optee: { ...rpmb?.optee, huk: secret(huk) } } : rpmb,
+    rpmb: rpmb && {
+      ...rpmb,
+      state: path(rpmb.state),
+      optee: typeof huk === "object" ? { ...rpmb.optee, huk: secret(huk) } : rpmb.optee,
+    },
     images: images && {
       ...images,
       ...Object.fromEntries(IMAGE_FILE_KEYS.map((key) => [key, path(images[key])])),

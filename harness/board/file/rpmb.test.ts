@@ -49,6 +49,9 @@ describe("the RPMB part", () => {
     file("b.yaml", "type: qemu-virt\nimage: qemu-virt\nrpmb: { part: emulated }\n");
     const usual = { cid: "fe014e4d4d4330344742c8f6552a6115", sizeMultiplier: 2 };
     expect((await load("b")).rpmb).toEqual({ emulated: usual, optee: {} });
+    file("b.yaml", "type: qemu-virt\nimage: qemu-virt\nrpmb: { part: emulated, state: parts/b }\n");
+    const { emulated } = (await load("b")).rpmb ?? {};
+    expect(emulated?.state).toMatch(/^\/.*\/parts\/b$/);
   });
 
   test("and the unit's life cycle, with all that is known of its OP-TEE, and the type beneath", async () => {
@@ -132,6 +135,12 @@ describe("what is refused, with line and column", () => {
       "type: qemu-virt\nimage: x\nrpmb: { device: /dev/mmcblk2rpmb, size_multiplier: 2 }\n",
       ":3:52",
       /tells its size itself/,
+    ],
+    [
+      "a state file for a real part",
+      "type: qemu-virt\nimage: x\nrpmb: { device: /dev/mmcblk2rpmb, state: parts/b }\n",
+      ":3:42",
+      /keeps its own/,
     ],
     [
       "a device of a board without Linux",

@@ -30,6 +30,16 @@ test("RAM is a shared file where one is named", () => {
   ]);
 });
 
+test("a port of the guest is a socket of ours, on a controller of its own", () => {
+  const guestPort = { name: "lockstep.rpmb", socket: "/run/a,b/port" };
+  const args = qemuArguments(qemuConfig(), {}, { ...PLAN, guestPort });
+  expect(values(args, "-chardev")).toContain("socket,id=lockstep-port,path=/run/a,,b/port");
+  expect(values(args, "-device")).toEqual([
+    "virtio-serial-pci,id=lockstep-port-bus,max_ports=2",
+    "virtserialport,bus=lockstep-port-bus.0,nr=1,chardev=lockstep-port,name=lockstep.rpmb",
+  ]);
+});
+
 test("each console is a pty at its serial port, and ports between are empty", () => {
   const config = qemuConfig({
     consoles: [{ name: "secure", primary: true, port: { qemuSerial: 1 } }],

@@ -11,11 +11,14 @@ export interface LaunchPlan {
   readonly logs?: string;
   /** A file that is the machine's RAM. */
   readonly sharedRam?: string;
+  /** A virtio-serial port of the guest, and the socket on which we listen for QEMU's end of it. */
+  readonly guestPort?: { readonly name: string; readonly socket: string };
 }
 
 /** Id of the network back end that carries SSH; `extra` may attach a device of its own to it. */
 const NETDEV = "lockstep";
 const RAM = "lockstep-ram";
+const PORT = "lockstep-port";
 
 /** The chardev id of a console, as `query-chardev` names it. */
 export function chardevOf(serial: number): string {
@@ -50,7 +53,17 @@ export function qemuArguments(config: BoardConfig, images: ImageFiles, plan: Lau
   if (images.initrd !== undefined) args.push("-initrd", images.initrd);
   if (images.dtb !== undefined) args.push("-dtb", images.dtb);
   if (images.rootfs !== undefined) args.push("-drive", `if=virtio,${drive(images.rootfs)}`);
-  args.push(...networkArguments(config, qemu.extra, plan), ...qemu.extra);
+  args.push(...portArguments(plan), ...networkArguments(config, qemu.extra, plan), ...qemu.extra);
+  return args;
+}
+
+/** The port has a controller of its own, so that a guest finds it at the same place always. */
+function portArguments({ guestPort }: LaunchPlan): string[] {
+  if (guestPort === undefined) return [];
+  const args = ["-device", `virtio-serial-pci,id=${PORT}-bus,max_ports=2`];
+  args.push("-chardev", `socket,id=${PORT},path=${escape(guestPort.socket)}`);
+  const name = `name=${escape(guestPort.name)}`;
+  args.push("-device", `virtserialport,bus=${PORT}-bus.0,nr=1,chardev=${PORT},${name}`);
   return args;
 }
 

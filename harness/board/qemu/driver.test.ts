@@ -4,11 +4,13 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { Deadline, packageRoot } from "../../base/index.ts";
+import { Deadline, packageRoot, UsageError } from "../../base/index.ts";
 import { Console } from "../console/console.ts";
 import type { BoardConfig } from "../file/model.ts";
 import type { Incident } from "../live.ts";
+import type { GuestPort } from "../options.ts";
 import { flood, noQemuReason, psci } from "../testing/bare-metal.ts";
 import { qemuConfig } from "../testing/board-config.ts";
 import { Recorder } from "../testing/recorder.ts";
@@ -38,7 +40,11 @@ afterEach(async () => {
 
 const soon = (): Deadline => Deadline.after(40_000, "QEMU");
 
-async function machine(firmware: Buffer, overrides: Partial<BoardConfig> = {}) {
+async function machine(
+  firmware: Buffer,
+  overrides: Partial<BoardConfig> = {},
+  guestPort?: GuestPort,
+) {
   await writeFile(path.join(dir, "fw.bin"), firmware);
   const observer = new Recorder();
   const incidents: Incident[] = [];
@@ -55,6 +61,7 @@ async function machine(firmware: Buffer, overrides: Partial<BoardConfig> = {}) {
       for (const tell of told.splice(0)) tell(incident);
     },
     logs: dir,
+    ...(guestPort !== undefined && { guestPort }),
   });
   drivers.push(driver);
   const nextIncident = async (): Promise<Incident> =>
@@ -179,6 +186,56 @@ withQemu(
     while ((await readdir(path.join(dir, "lockstep"))).length > 0 && !limit.expired)
       await new Promise((r) => setTimeout(r, 20));
     expect(await readdir(path.join(dir, "lockstep"))).toEqual([]);
+  },
+  TIMEOUT,
+);
+
+withQemu(
+  title("a port of the guest is served from power-on to power-off; its end is the host's fault"),
+  async () => {
+    const { qemu } = qemuConfig();
+    if (qemu === undefined) throw new Error("no qemu section");
+    const streams: Duplex[] = [];
+    const told: string[] = [];
+    const port: GuestPort = {
+      name: "test.port",
+      powerOn: (stream) => {
+        streams.push(stream);
+        told.push("on");
+        return () => told.push("off");
+      },
+    };
+    const insecure = { qemu: { ...qemu, options: {} } };
+    const { driver, nextIncident, incidents } = await machine(flood(1), insecure, port);
+    await driver.on(soon());
+    await driver.cycle(soon());
+    expect(told).toEqual(["on", "off", "on"]);
+    expect(incidents).toEqual([]);
+    const lost = nextIncident();
+    streams.at(-1)?.destroy();
+    await expect(lost).resolves.toMatchObject({
+      kind: "lost",
+      infrastructure: true,
+      what: "port test.port of the guest is served no more",
+    });
+    await driver.off();
+    expect(told).toEqual(["on", "off", "on", "off"]);
+  },
+  TIMEOUT,
+);
+
+withQemu(
+  title("a port that cannot be served keeps the machine off, and says why"),
+  async () => {
+    const port: GuestPort = {
+      name: "test.port",
+      powerOn: () => {
+        throw new UsageError("the state file is of another part");
+      },
+    };
+    const { driver } = await machine(flood(1), {}, port);
+    await expect(driver.on(soon())).rejects.toThrow(UsageError);
+    await expect(driver.state()).resolves.toBe("off");
   },
   TIMEOUT,
 );

@@ -15,9 +15,11 @@ import type { Console } from "../console/console.ts";
 import { openSerialPort } from "../console/serial-port.ts";
 import type { BoardConfig, ImageFiles } from "../file/model.ts";
 import type { Incident } from "../live.ts";
+import type { GuestPort } from "../options.ts";
 import type { PowerProtocol } from "../protocol.ts";
 import { chardevOf, qemuArguments } from "./arguments.ts";
 import { freePort } from "./free-port.ts";
+import { PortSocket } from "./guest-port.ts";
 import { requireImages } from "./images.ts";
 import { endedEarly, isPortInUse, type QemuExit, type QemuProcess, startQemu } from "./process.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
@@ -45,12 +47,14 @@ export interface QemuDriverOptions {
   readonly logs?: string;
   /** A file that is the machine's RAM. */
   readonly sharedRam?: string;
+  readonly guestPort?: GuestPort;
 }
 
 interface Machine {
   readonly process: QemuProcess;
   readonly qmp: Qmp;
   readonly ports: BytePort[];
+  readonly guestPort: PortSocket | undefined;
   readonly dir: string;
   readonly sshPort: number | undefined;
   stopping: boolean;
@@ -136,8 +140,13 @@ export class QemuDriver implements PowerProtocol {
     const qmp = await Qmp.listen(socket, (event) => {
       events.on(event);
     });
+    const lost: { on: (reason: string) => void } = { on: () => {} };
+    const guestPort = await this.#listenForGuest(dir, (reason) => {
+      lost.on(reason);
+    });
     const args = qemuArguments(config, images, {
       qmpSocket: socket,
+      ...(guestPort === undefined ? {} : { guestPort: guestPort.at }),
       ...(sshPort === undefined ? {} : { sshPort }),
       ...(logs === undefined ? {} : { logs }),
       ...(sharedRam === undefined ? {} : { sharedRam }),
@@ -153,6 +162,7 @@ export class QemuDriver implements PowerProtocol {
       dir,
       sshPort,
       ports: [],
+      guestPort: guestPort?.socket,
       stopping: false,
       shutDown: false,
     };
@@ -164,6 +174,9 @@ export class QemuDriver implements PowerProtocol {
     events.on = (event) => {
       this.#event(machine, event);
     };
+    lost.on = (reason) => {
+      this.#portLost(machine, reason);
+    };
     try {
       const early = await Promise.race([process.ended, answers(qmp, process, deadline)]);
       if (early !== undefined) {
@@ -171,6 +184,7 @@ export class QemuDriver implements PowerProtocol {
         return early;
       }
       void process.ended.then((exit) => this.#ended(machine, exit));
+      await machine.guestPort?.ready(deadline);
       await this.#openConsoles(machine, deadline);
       await noticed(qmp, deadline);
       await qmp.execute("cont", {}, deadline);
@@ -179,6 +193,27 @@ export class QemuDriver implements PowerProtocol {
       throw error;
     }
     return undefined;
+  }
+
+  async #listenForGuest(
+    dir: string,
+    lost: (reason: string) => void,
+  ): Promise<{ at: { name: string; socket: string }; socket: PortSocket } | undefined> {
+    const { guestPort } = this.#options;
+    if (guestPort === undefined) return undefined;
+    const at = { name: guestPort.name, socket: path.join(dir, "port") };
+    return { at, socket: await PortSocket.listen(at.socket, guestPort, lost) };
+  }
+
+  #portLost(machine: Machine, reason: string): void {
+    if (machine.stopping || this.#machine !== machine) return;
+    this.#options.onIncident({
+      kind: "lost",
+      what: `port ${this.#options.guestPort?.name ?? ""} of the guest is served no more`,
+      stream: "qemu",
+      line: reason,
+      infrastructure: true,
+    });
   }
 
   /** Opens every pty; QEMU is paused, so nothing has been written yet. */
@@ -266,6 +301,7 @@ export class QemuDriver implements PowerProtocol {
     machine.stopping = true;
     if (this.#machine === machine) this.#machine = undefined;
     await machine.process.stop();
+    await machine.guestPort?.close();
     for (const port of machine.ports) await port.close();
     for (const console of this.#options.consoles.values()) console.detach();
     await machine.qmp.close();

@@ -46,6 +46,7 @@ export async function runBridged(
       observer: observerFor(config.name, writer),
       ...(isShared ? { sharedRam: ramFile } : {}),
       qemuLogs: dir,
+      servePart: false,
       ...(guest === undefined ? {} : { kernel: guest }),
     });
     const target = new BridgedTarget({
