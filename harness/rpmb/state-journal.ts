@@ -34,6 +34,8 @@ const { page: PAGE, slots: SLOTS } = STATE_FILE;
 /** A state file's contents, checked, with what its last record changes applied. */
 export interface LoadedState {
   readonly snapshot: RpmbSnapshot;
+  /** The records whose data may not have come to their place, oldest first. */
+  readonly redo: readonly StateRecord[];
   readonly last: StateRecord;
   readonly lastSlot: number;
   /** Of every page. */
@@ -53,21 +55,22 @@ export function loadState(file: Uint8Array, where: string): LoadedState {
     const start = slotStart(slot);
     return decodeRecord(file.subarray(start, start + SLOT_SIZE), dataPages);
   });
-  const last = records.reduce((best, one) =>
-    one !== undefined && (best === undefined || one.sequence > best.sequence) ? one : best,
-  );
-  if (last === undefined) throw damaged("both records are damaged", where);
-  if (records.every((one) => one?.sequence === last.sequence)) {
-    throw damaged("both records have one sequence number", where);
+  const whole = records.filter((one) => one !== undefined);
+  const [before, last = before] = whole.toSorted((one, other) => one.sequence - other.sequence);
+  if (before === undefined || last === undefined) throw damaged("both records are damaged", where);
+  if (before !== last && before.sequence + 1 !== last.sequence) {
+    throw damaged("the records do not follow each other", where);
   }
-  data.set(last.pages, last.firstPage * PAGE);
+  // The last record may be kept before the data of the one before it are.
+  const redo = [...new Set([before, last])];
+  for (const { pages, firstPage } of redo) data.set(pages, firstPage * PAGE);
   const digests = digestsOf(data);
   if (!Buffer.from(sumOf(digests)).equals(last.digest)) {
     throw damaged("the data are not those that the last record tells of", where);
   }
   const { key, writeCounter, secureWp } = last;
   const snapshot = { registers, key, writeCounter, secureWp, data };
-  return { snapshot, last, lastSlot: records.indexOf(last), digests };
+  return { snapshot, redo, last, lastSlot: records.indexOf(last), digests };
 }
 
 /** A whole file that holds a part as it is. */
@@ -96,8 +99,8 @@ function sumOf(digests: readonly Uint8Array[]): Uint8Array {
 /**
  * Keeps a part in a state file. A change is first written to the slot that does not hold the last
  * record, and kept; only then does it go to its place, which is kept by the time the next record is.
- * So one slot holds a whole record whenever the other is torn, and the data that may be torn are
- * whole in it.
+ * So one slot holds a whole record whenever the other is torn, and data that may be lost or torn are
+ * whole in a slot: in the last record or, while it is being kept, in the one before.
  */
 export class StateJournal implements RpmbKeeper {
   readonly #file: StateFile;
@@ -106,14 +109,17 @@ export class StateJournal implements RpmbKeeper {
   #sequence: number;
   #slot: number;
 
-  constructor(file: StateFile, { last, lastSlot, digests }: LoadedState) {
+  constructor(file: StateFile, { redo, last, lastSlot, digests }: LoadedState) {
     this.#file = file;
     this.#digests = [...digests];
     this.#sum = sumOf(digests);
     this.#sequence = last.sequence;
     this.#slot = lastSlot;
-    // The last record may never have come to its place, and its slot is free after the next one.
-    if (last.pages.length > 0) file.write(DATA_START + last.firstPage * PAGE, last.pages);
+    // The next record takes the place of the older of these.
+    for (const { pages, firstPage } of redo) {
+      if (pages.length > 0) file.write(DATA_START + firstPage * PAGE, pages);
+    }
+    file.sync();
   }
 
   commit(cells: RpmbCells, patch?: RpmbPatch): void {

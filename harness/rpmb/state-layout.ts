@@ -91,10 +91,13 @@ function checksumOf(bytes: Uint8Array): Uint8Array {
 const isSound = (bytes: Uint8Array): boolean =>
   Buffer.from(checksumOf(bytes)).equals(bytes.subarray(CHECKSUM.offset, PAGE));
 
-export function encodeHeader({ cid, csd, extCsd }: EmmcRegisters): Uint8Array {
+export function encodeHeader(
+  { cid, csd, extCsd }: EmmcRegisters,
+  version: number = STATE_FILE.version,
+): Uint8Array {
   const bytes = new Uint8Array(PAGE);
   bytes.set(HEADER_MAGIC, HEADER.magic.offset);
-  viewOf(bytes).setUint32(HEADER.version, STATE_FILE.version, true);
+  viewOf(bytes).setUint32(HEADER.version, version, true);
   bytes.set(cid, HEADER.cid);
   bytes.set(csd, HEADER.csd);
   bytes.set(extCsd, HEADER.extCsd);
