@@ -51,6 +51,8 @@ class Server {
   #end: () => void = () => {};
   #waiting: Buffer = Buffer.alloc(0);
   #lastMs = 0;
+  /** Whether the stream takes no more answers for now. */
+  #full = false;
 
   constructor(stream: Duplex, part: EmmcRpmb, options: ServeOptions) {
     this.#stream = stream;
@@ -61,11 +63,13 @@ class Server {
       this.#end = resolve;
     });
     stream.on("data", this.#onData);
+    stream.on("drain", this.#onDrain);
     for (const event of ["end", "close", "error"]) stream.on(event, this.#onEnd);
   }
 
   stop(): void {
     this.#stream.off("data", this.#onData);
+    this.#stream.off("drain", this.#onDrain);
     // A stream's error that nobody listens to ends the process: that listener stays.
     for (const event of ["end", "close"]) this.#stream.off(event, this.#onEnd);
     this.#waiting = Buffer.alloc(0);
@@ -81,15 +85,26 @@ class Server {
     const stalled = now - this.#lastMs > (this.#options.stallMs ?? 1000);
     this.#lastMs = now;
     this.#waiting = Buffer.concat(stalled ? [chunk] : [this.#waiting, chunk]);
-    for (;;) {
+    this.#answerAll();
+  };
+
+  /** Whoever asks without reading the answers waits. */
+  readonly #onDrain = (): void => {
+    this.#full = false;
+    this.#lastMs = this.#clock.monotonicMs();
+    this.#answerAll();
+    if (!this.#full) this.#stream.resume();
+  };
+
+  #answerAll(): void {
+    while (!this.#full && !this.#stream.destroyed) {
       const answer = this.#next();
       if (answer === undefined) return;
-      if (this.#stream.destroyed || this.#stream.write(answer)) continue;
-      // Whoever asks without reading the answers waits.
+      if (this.#stream.write(answer)) continue;
+      this.#full = true;
       this.#stream.pause();
-      this.#stream.once("drain", () => this.#stream.resume());
     }
-  };
+  }
 
   /** The answer to the next whole request; undefined while there is none. */
   #next(): Uint8Array | undefined {

@@ -192,13 +192,14 @@ export function decodeRecord(slot: Uint8Array, dataPages: number): StateRecord |
   if (firstPage + pages > dataPages || !Number.isSafeInteger(sequence) || flags > KEY_PROGRAMMED) {
     return undefined;
   }
-  const programmed = flags === KEY_PROGRAMMED;
+  // A copy, since making a key of bytes overwrites them.
+  const raw = new Uint8Array(bytes.subarray(key.offset, key.offset + key.size));
   return {
     sequence,
     firstPage,
-    pages: bytes.slice(PAGE),
-    digest: bytes.slice(digest.offset, digest.offset + digest.size),
-    key: programmed ? intoKey(bytes.slice(key.offset, key.offset + key.size)) : undefined,
+    pages: new Uint8Array(bytes.subarray(PAGE)),
+    digest: new Uint8Array(bytes.subarray(digest.offset, digest.offset + digest.size)),
+    key: flags === KEY_PROGRAMMED ? intoKey(raw) : undefined,
     writeCounter: view.getUint32(STATE_RECORD.writeCounter, true),
     secureWp: {
       enable: view.getUint8(STATE_RECORD.secureWpEnable),

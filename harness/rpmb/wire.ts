@@ -130,7 +130,7 @@ export function decodeWireAnswer(
   if (bytes.length < size) return undefined;
   return {
     status: view.getInt32(answer.status, true),
-    bytes: bytes.slice(answer.size, size),
+    bytes: new Uint8Array(bytes.subarray(answer.size, size)),
     size,
   };
 }
@@ -148,8 +148,8 @@ export function decodeWireInfo(bytes: Uint8Array): EmmcRegisters {
   const { size, cid, csd, extCsd } = RPMB_WIRE.info;
   if (bytes.length !== size) throw new RangeError(`registers of ${bytes.length} bytes`);
   return {
-    cid: bytes.slice(cid, cid + CID.size),
-    csd: bytes.slice(csd, extCsd),
-    extCsd: bytes.slice(extCsd, extCsd + EXT_CSD.size),
+    cid: new Uint8Array(bytes.subarray(cid, cid + CID.size)),
+    csd: new Uint8Array(bytes.subarray(csd, extCsd)),
+    extCsd: new Uint8Array(bytes.subarray(extCsd, extCsd + EXT_CSD.size)),
   };
 }
