@@ -78,6 +78,7 @@ describe("bash", () => {
       "qemu-virt",
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
+      "qemu-virt-rpmb-huk",
       "qemu-virt-rpmb-hyp",
       "qemu-xen",
       "shelf-3",
@@ -86,6 +87,7 @@ describe("bash", () => {
       "qemu-virt",
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
+      "qemu-virt-rpmb-huk",
       "qemu-virt-rpmb-hyp",
       "qemu-xen",
     ]);
@@ -137,6 +139,7 @@ describe("zsh", () => {
       "qemu-virt",
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
+      "qemu-virt-rpmb-huk",
       "qemu-virt-rpmb-hyp",
       "qemu-xen",
       "shelf-3",

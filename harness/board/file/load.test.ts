@@ -187,6 +187,7 @@ describe("finding", () => {
       "qemu-virt",
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
+      "qemu-virt-rpmb-huk",
       "qemu-virt-rpmb-hyp",
       "qemu-xen",
     ]);

@@ -31,6 +31,7 @@ test("the list shows every board, and a broken one with the place of its first m
     expect.stringMatching(/^qemu-virt +qemu {6}TF-A, OP-TEE/),
     expect.stringMatching(/^qemu-virt-hyp +qemu {6}virtualized OP-TEE/),
     expect.stringMatching(/^qemu-virt-rpmb +qemu {6}OP-TEE with RPMB/),
+    expect.stringMatching(/^qemu-virt-rpmb-huk +qemu {6}OP-TEE with RPMB and a hardware unique/),
     expect.stringMatching(/^qemu-virt-rpmb-hyp +qemu {6}virtualized OP-TEE with RPMB/),
     expect.stringMatching(/^qemu-xen +qemu {6}Xen's OP-TEE mediator/),
     "",
@@ -45,6 +46,7 @@ test("--json and --names are for scripts", async () => {
     ["qemu-virt", "qemu"],
     ["qemu-virt-hyp", "qemu"],
     ["qemu-virt-rpmb", "qemu"],
+    ["qemu-virt-rpmb-huk", "qemu"],
     ["qemu-virt-rpmb-hyp", "qemu"],
     ["qemu-xen", "qemu"],
   ]);
