@@ -5,6 +5,7 @@ import { benchStartup } from "../harness/cli/index.ts";
 import { runCampaign } from "../harness/lockstep/index.ts";
 import { benchPageList } from "../harness/mediator/index.ts";
 import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
+import { benchBatch } from "../harness/provision/index.ts";
 import { benchRpmb } from "../harness/rpmb/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
 import { benchAgent } from "./bench-agent.ts";
@@ -49,6 +50,7 @@ async function main(): Promise<number> {
     measure("consoleBulk", atLeast(0.95, consoles.bulk));
   }
   measure("rpmbFrames", atLeast(0.6, benchRpmb()));
+  measure("rpmbKeyBatch", atLeast(0.25, await benchBatch()));
   measure("pageList", atLeast(0.3, benchPageList()));
   measure("callCostByVms", atMost(1.3, benchVmCount()));
   measure("callCostByBuffers", atMost(1.3, benchBufferCount()));

@@ -1,4 +1,5 @@
 export * from "./confirmation.ts";
+export * from "./batch/index.ts";
 export * from "./key-file/index.ts";
 export * from "./verify/index.ts";
 export type * from "./ledger/entry.ts";

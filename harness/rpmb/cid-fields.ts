@@ -32,10 +32,8 @@ const YEARS = 16;
 export function decodeCid(cid: Uint8Array): CidFields {
   if (cid.length !== CID.size) throw new RangeError(`a CID has 16 bytes, not ${cid.length}`);
   const byte = (field: { readonly offset: number }): number => cid[field.offset] ?? 0;
-  const [prv, mdt, last] = [byte(CID.PRV), byte(CID.MDT), byte(CID.CRC)];
+  const [prv, mdt] = [byte(CID.PRV), byte(CID.MDT)];
   const view = new DataView(cid.buffer, cid.byteOffset, cid.byteLength);
-  const expectedCrc = (crc7(cid.subarray(0, CID.CRC.offset)) << 1) | 1;
-  const crc = last === expectedCrc ? "right" : last === 0 ? "absent" : "wrong";
   return {
     mid: byte(CID.MID),
     deviceType: byte(CID.CBX) & 3,
@@ -45,20 +43,33 @@ export function decodeCid(cid: Uint8Array): CidFields {
     psn: view.getUint32(CID.PSN.offset),
     month: mdt >> 4,
     years: [0, 1, 2].map((turn) => FIRST_YEAR + (mdt & 0xf) + turn * YEARS),
-    crc,
-    expectedCrc,
+    crc: cidCrc(cid),
+    expectedCrc: lastByte(cid),
   };
 }
 
-/** CRC-7 of the MMC bus: x^7 + x^3 + 1, from 0; bits 7 to 1 of the last byte of CID and CSD. */
+/** Whether byte 15 of 16 is what it should be; see `CidFields.crc`. */
+export function cidCrc(cid: Uint8Array): CidFields["crc"] {
+  const last = cid[CID.CRC.offset] ?? 0;
+  return last === 0 ? "absent" : last === lastByte(cid) ? "right" : "wrong";
+}
+
+/** What byte 15 should be: CRC7 of the others, with bit 0 set. */
+const lastByte = (cid: Uint8Array): number => (crc7(cid.subarray(0, CID.CRC.offset)) << 1) | 1;
+
+/** CRC-7 of the MMC bus: x^7 + x^3 + 1, from 0. */
 export function crc7(bytes: Uint8Array): number {
   let crc = 0;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit += 1) crc = crc & 0x80 ? ((crc << 1) ^ 0x12) & 0xff : crc << 1;
-  }
+  for (const byte of bytes) crc = CRC_OF[crc ^ byte] ?? 0;
   return crc >> 1;
 }
+
+/** By byte, the CRC in bits 7 to 1. */
+const CRC_OF = Uint8Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit += 1) crc = crc & 0x80 ? (crc << 1) ^ 0x12 : crc << 1;
+  return crc;
+});
 
 function ascii(bytes: Uint8Array): string {
   return [...bytes]

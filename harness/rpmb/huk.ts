@@ -89,7 +89,7 @@ export function hukOf(source: HukSource, value?: Uint8Array): Huk {
     );
   }
   const size = source.name === "given" ? given : MKVB_HUK_SIZE;
-  const used = value.slice(0, size);
+  const used = Uint8Array.from(value.subarray(0, size));
   value.fill(0);
   const published = used.every((byte) => byte === 0);
   const how =

@@ -1,4 +1,5 @@
 export * from "./bench.ts";
+export * from "./bulk.ts";
 export * from "./candidates.ts";
 export * from "./cid.ts";
 export * from "./cid-fields.ts";
@@ -8,7 +9,7 @@ export * from "./emmc.ts";
 export * from "./frame.ts";
 export * from "./huk.ts";
 export * from "./key.ts";
-export * from "./key-id.ts";
+export { keyId } from "./key-id.ts";
 export * from "./legacy.ts";
 export * from "./mac.ts";
 export * from "./supplicant-emulation.ts";

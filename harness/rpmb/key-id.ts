@@ -1,7 +1,7 @@
 import { createHash, type KeyObject } from "node:crypto";
 
-const LABEL = "lockstep rpmb key id v1\0";
-const ID_BYTES = 8;
+export const KEY_ID_LABEL = "lockstep rpmb key id v1\0";
+export const KEY_ID_BYTES = 8;
 
 /**
  * The published name of a key, for ledgers, logs and reports: the first 8 bytes of SHA-256 over the
@@ -13,7 +13,7 @@ export function keyId(key: KeyObject): string {
     throw new RangeError("a key id is of a key of 32 bytes");
   }
   const bytes = key.export();
-  const digest = createHash("sha256").update(LABEL).update(bytes).digest();
+  const digest = createHash("sha256").update(KEY_ID_LABEL).update(bytes).digest();
   bytes.fill(0);
-  return digest.subarray(0, ID_BYTES).toString("hex");
+  return digest.subarray(0, KEY_ID_BYTES).toString("hex");
 }

@@ -1,4 +1,4 @@
-import { createSecretKey, type KeyObject } from "node:crypto";
+import { createHash, createSecretKey, type KeyObject } from "node:crypto";
 import { inspect } from "node:util";
 import { expect, test } from "@jest/globals";
 import {
@@ -7,9 +7,14 @@ import {
   deriveRpmbKey,
   deriveStorageKey,
   encodeFrames,
+  findHukSource,
   framesMac,
+  HUK_SOURCES,
   HUK_USAGE,
+  hukOf,
   intoKey,
+  keyCandidates,
+  keyId,
   rpmbTestKey,
   subkeyMessage,
   zeroHuk,
@@ -143,6 +148,10 @@ test("RPMB-3.5: with a die id, and without compat, the storage key is another", 
   expect(new Set(keys.map(shown)).size).toBe(3);
 });
 
+function missing(): never {
+  throw new Error("no such source");
+}
+
 const V1C = (): KeyObject => deriveRpmbKey(zeroHuk(), hex(CARD), { compat: true });
 const NONCE = hex(COUNTING);
 const fill = (byte: number): Uint8Array => new Uint8Array(256).fill(byte);
@@ -187,6 +196,50 @@ test.each([
   ],
 ] as const)("%s: the MAC of its frames is %s", (_name, mac, key, frames) => {
   expect(text(framesMac(key(), encodeFrames(...frames)))).toBe(mac);
+});
+
+test("a CID and a HUK in a Buffer are taken as in any other array", () => {
+  const cid = Buffer.from(CARD, "hex");
+  const source = findHukSource("caam-closed");
+  if (source === undefined) throw new Error("no such source");
+  for (const value of [Buffer.from(LONG, "hex"), hex(COUNTING)]) {
+    const { key } = hukOf(source, value);
+    expect(value.every((byte) => byte === 0)).toBe(true);
+    expect(shown(deriveRpmbKey(key, cid, { compat: true }))).toMatch(/^cfd820d7/);
+  }
+  expect(cid.toString("hex")).toBe(CARD);
+});
+
+test("keyId is the first 8 bytes of SHA-256 over the label, a zero byte and the key", () => {
+  const label = Buffer.from("lockstep rpmb key id v1\0");
+  const digest = createHash("sha256").update(label).update(rpmbTestKey().export()).digest("hex");
+  expect(keyId(rpmbTestKey())).toBe(digest.slice(0, 16));
+  expect([keyId(rpmbTestKey()), keyId(V1C())]).toEqual(["4acdf4e991dc4da9", "232a49ad981c01e4"]);
+  expect(() => keyId(zeroHuk())).toThrow(RangeError);
+});
+
+test("the candidates of a part are every route, and those of the emulated card only as a mistake", () => {
+  const huk = hukOf(HUK_SOURCES.find(({ name }) => name === "given") ?? missing(), hex(COUNTING));
+  const names = keyCandidates({ cid: hex(OTHER), huks: [huk] }).map(({ name, key }) => [
+    name,
+    shown(key).slice(0, 8),
+  ]);
+  expect(names).toEqual([
+    ["zero-stub/compat", expect.any(String)],
+    ["zero-stub/non-compat", expect.any(String)],
+    ["given/compat", "963e6504"],
+    ["given/non-compat", "d494a91f"],
+    ["test-key", "d3eb3ec3"],
+    ["emulation/compat", "7143becb"],
+    ["emulation/non-compat", "7df22a3d"],
+  ]);
+  const emulated = keyCandidates({ cid: hex(CARD) });
+  expect(emulated.map(({ name }) => name)).toEqual([
+    "zero-stub/compat",
+    "zero-stub/non-compat",
+    "test-key",
+  ]);
+  expect(emulated[0]?.key.equals(V1C())).toBe(true);
 });
 
 test("a key prints, serializes and fails as nothing", () => {

@@ -10,12 +10,15 @@ import {
   sealingOf,
   wantsSealing,
 } from "../../key-sealing.ts";
+import type { BatchFlags } from "./derive-batch.ts";
 import { requestOf, type RequestFlags, sourceName, SOURCES, TEST_KEY } from "./derive-request.ts";
 
-interface DeriveFlags extends RequestFlags, SealingFlags {
+interface DeriveFlags extends RequestFlags, SealingFlags, Partial<BatchFlags> {
   readonly explain?: boolean;
   readonly json?: boolean;
   readonly outKey?: string;
+  readonly usage: RequestFlags["usage"];
+  readonly compat: boolean;
 }
 
 /** `lockstep rpmb derive`. */
@@ -43,7 +46,17 @@ export function buildDerive(context: CliContext): Command {
     )
     .option("--json", "print JSON")
     .option("--out-key <file>", "write the key to a new file instead of printing it, encrypted");
-  addSealingOptions(command, true).action((flags: DeriveFlags) => deriveOne(context, flags));
+  addSealingOptions(command, true);
+  addBatchOptions(command).action(async (flags: DeriveFlags) => {
+    const { batch } = flags;
+    if (batch === undefined) {
+      refuseBatch(flags);
+      await deriveOne(context, flags);
+    } else {
+      const { deriveMany } = await import("./derive-batch.ts");
+      await deriveMany(context, { ...flags, batch });
+    }
+  });
   return examples(command, [
     ["lockstep rpmb derive --huk @huk.bin --cid fe014e4d4d4330344742c8f6552a6115", "the key"],
     ["lockstep rpmb derive --source zero-stub --cid @cid --explain", "every step of it"],
@@ -52,7 +65,35 @@ export function buildDerive(context: CliContext): Command {
       "lockstep rpmb derive --huk @huk.bin --cid @cid --out-key unit7.age --recipient age1…",
       "a file",
     ],
+    ["lockstep rpmb derive --batch parts.csv --out ids.csv", "key ids of many parts"],
   ]);
+}
+
+function addBatchOptions(command: Command): Command {
+  return command
+    .optionsGroup("Many parts at once:")
+    .option("--batch <file>", "a row for each part (docs/rpmb.md); - for stdin")
+    .addOption(
+      new Option("--format <format>", "format of the rows (default: as the file is named)").choices(
+        ["csv", "jsonl"],
+      ),
+    )
+    .option("--out <file>", "a new file for the same rows with key ids (default: -, stdout)")
+    .option("--huk-file <name=@file...>", "a hardware unique key that rows name in huk_ref")
+    .option("--strict", "stop at the first bad row, and leave no file")
+    .optionsGroup("Options:");
+}
+
+function refuseBatch(flags: DeriveFlags): void {
+  const many: readonly (readonly [given: boolean, flag: string])[] = [
+    [flags.format !== undefined, "--format"],
+    [flags.out !== undefined, "--out"],
+    [flags.hukFile !== undefined, "--huk-file"],
+    [flags.strict === true, "--strict"],
+  ];
+  for (const [given, flag] of many) {
+    if (given) throw new UsageError(`${flag} is of --batch, not of a single derivation`);
+  }
 }
 
 async function deriveOne(context: CliContext, flags: DeriveFlags): Promise<void> {
