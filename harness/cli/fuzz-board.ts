@@ -1,24 +1,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import path from "node:path";
-import {
-  EXIT,
-  InfrastructureError,
-  InterruptedError,
-  systemClock,
-  UsageError,
-} from "../base/index.ts";
+import { EXIT, InfrastructureError, InterruptedError, UsageError } from "../base/index.ts";
 import { type BoardConfig, loadBoard } from "../board/index.ts";
 import type {
   DifferentialFinding,
   DifferentialResult,
+  ExpectationLedger,
   Explain,
   Program,
   StoredProgram,
 } from "../lockstep/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
 import { BridgedTarget, transportOf } from "../platform/index.ts";
-import type { ContextLine } from "../run/index.ts";
+import type { ContextLine, ExpectationOutcome } from "../run/index.ts";
 import type { CliContext } from "./context.ts";
+import { today } from "./known-divergences.ts";
 import { openBoardForCli } from "./open-board.ts";
 import { isBridged } from "./run-loop/bridged.ts";
 import { softwareVersions, wholeImage } from "./run-loop/facts.ts";
@@ -36,12 +32,14 @@ export interface FuzzBoardFlags {
   readonly json?: boolean;
 }
 
+/** So many programs, or more, in which nothing differs as an expectation says make it untrue. */
 const DEFAULT_RUNS = 200;
 
 interface OnBoard {
   readonly target: BridgedTarget;
   readonly tas: ReadonlyMap<string, Uint8Array>;
   /** What is known already: the expectations of the board that cover case `fuzz.campaign`. */
+  readonly ledger: ExpectationLedger;
   readonly explain: Explain;
 }
 
@@ -78,13 +76,13 @@ async function onBoard<T>(
       seed,
     });
     try {
-      const { explain } = new ExpectationLedger({
+      const ledger = new ExpectationLedger({
         target: config.name,
         expectations,
         versions: () => softwareVersions(opened.board, wholeImage(config, opened.prepared)),
-        today: new Date(systemClock.wallMs()).toISOString().slice(0, 10),
-      }).of(CASE);
-      return await work({ target, tas, explain });
+        today: today(),
+      });
+      return await work({ target, tas, ledger, explain: ledger.of(CASE).explain });
     } finally {
       await target.close();
       await opened.close();
@@ -96,13 +94,26 @@ async function onBoard<T>(
 
 /** Throws UsageError for boards that cannot be fuzzed. */
 function checkBoard(config: BoardConfig): void {
-  const { conduits, name } = config;
-  if (isBridged(config) && conduits.includes("vm")) return;
-  throw new UsageError(`board "${name}" cannot be fuzzed`, {
-    expected: "the emulated platform, or a board whose boot loader is a bridge for conduit vm",
-    seen: `conduits ${conduits.join(", ") || "none"}`,
-    next: "Take --board qemu-virt-hyp, or leave --board out.",
+  const why = whyNot(config);
+  if (why === undefined) return;
+  throw new UsageError(`board "${config.name}" cannot be fuzzed`, {
+    expected:
+      "a bridged board with conduit vm, whose programs are VMs behind Lockstep's own mediator",
+    seen: why,
+    next: "Take --board qemu-virt-hyp, the same OP-TEE built for several guests, or leave --board out.",
   });
+}
+
+function whyNot(config: BoardConfig): string | undefined {
+  const { conduits, bridge, rpmb } = config;
+  if (conduits.length === 0) return "no conduit to its secure world";
+  if (!conduits.includes("vm")) {
+    return `conduits ${conduits.join(", ")}: its OP-TEE is built without NS-virtualization and knows one normal world`;
+  }
+  if (!isBridged(config)) return "no bridge to its boot loader";
+  if (bridge?.guest !== undefined) return `the mediator of ${bridge.guest} in front of its OP-TEE`;
+  if (rpmb !== undefined) return "an OP-TEE with RPMB storage, which the fuzzer's model is not";
+  return undefined;
 }
 
 /** A campaign of random programs on the model and on a board. Sets the exit code. */
@@ -114,7 +125,7 @@ export async function fuzzBoard(
   const { runDifferential } = await import("../lockstep/index.ts");
   const { rules, board } = flags;
   const runs = flags.runs ?? (flags.time === undefined ? DEFAULT_RUNS : undefined);
-  const result = await onBoard(context, board, seed, async ({ target, tas, explain }) => {
+  const result = await onBoard(context, board, seed, async ({ target, tas, ledger, explain }) => {
     const stage = context.progress.stage(`fuzzing ${board}, rules ${rules}, seed ${seed}`);
     let shown = performance.now();
     const found = await runDifferential({
@@ -135,9 +146,24 @@ export async function fuzzBoard(
         context.progress.note(printable(`program ${number}: ${kind}, ${title}`)),
     });
     stage[found.findings.length === 0 ? "done" : "failed"](`${found.secureSmcs} SMCs`);
-    return found;
+    return { ...found, expectations: outcomesOf(ledger, found) };
   });
   await conclude(context, flags, result);
+}
+
+interface Judged extends DifferentialResult {
+  /** What became of the expectations that cover the campaign. */
+  readonly expectations: readonly ExpectationOutcome[];
+}
+
+/** A campaign that is short or has holes says nothing of what it did not show. */
+export function outcomesOf(
+  ledger: ExpectationLedger,
+  { programs, lost, interrupted }: DifferentialResult,
+): readonly ExpectationOutcome[] {
+  if (programs > 0) ledger.compared(CASE);
+  if (interrupted || lost > 0 || programs < DEFAULT_RUNS) ledger.missed(CASE);
+  return ledger.outcomes(() => false).filter(({ cases }) => cases > 0);
 }
 
 interface Saved {
@@ -145,10 +171,10 @@ interface Saved {
   readonly file: string;
 }
 
-async function conclude(
+export async function conclude(
   context: CliContext,
   flags: FuzzBoardFlags,
-  result: DifferentialResult,
+  result: Judged,
 ): Promise<void> {
   const saved = await save(context, flags, result);
   if (flags.json === true) {
@@ -161,8 +187,12 @@ async function conclude(
     });
   }
   const crashed = result.findings.some(({ kind }) => kind === "crash");
-  context.setExit(crashed ? EXIT.crashed : result.findings.length > 0 ? EXIT.failed : EXIT.ok);
+  const failed = result.findings.length > 0 || result.expectations.some(isWrong);
+  context.setExit(crashed ? EXIT.crashed : failed ? EXIT.failed : EXIT.ok);
 }
+
+const isWrong = ({ outcome }: ExpectationOutcome): boolean =>
+  outcome === "stale" || outcome === "expired";
 
 async function save(
   context: CliContext,
@@ -189,7 +219,7 @@ const round = (n: number): number => Math.round(n * 10) / 10;
 /** The document of `--json`. Times are apart, so that two documents of one seed compare. */
 function documentOf(
   board: string,
-  { coverage, findings, seconds, ...result }: DifferentialResult,
+  { coverage, findings, seconds, ...result }: Judged,
   saved: readonly Saved[],
 ): unknown {
   return {
@@ -207,12 +237,7 @@ function documentOf(
   };
 }
 
-function tell(
-  context: CliContext,
-  board: string,
-  result: DifferentialResult,
-  saved: readonly Saved[],
-): void {
+function tell(context: CliContext, board: string, result: Judged, saved: readonly Saved[]): void {
   const { rules, seed, programs, secureSmcs, smcs, restores, reboots, seconds } = result;
   const lines = [
     `${board}, rules ${rules}, seed ${seed}: ${programs} programs, ${smcs} SMCs of guests, ` +
@@ -227,6 +252,16 @@ function tell(
   }
   for (const { expectation, reason, count } of result.explained) {
     lines.push(`explained by ${expectation} (${count} programs): ${reason}`);
+  }
+  for (const { id, outcome, expires, owner, where } of result.expectations.filter(isWrong)) {
+    const what =
+      outcome === "expired"
+        ? `expired on ${expires}: look at it again and set another date, or remove it`
+        : `is no longer true: none of ${programs} programs differs so; remove it`;
+    lines.push(
+      `${context.style.out.red("EXPECTATION")} ${id} ${what} (owner: ${owner})`,
+      `  ${where}`,
+    );
   }
   for (const finding of result.findings) {
     const one = saved.find(({ finding: of }) => of === finding);

@@ -99,8 +99,12 @@ function explain(source: Source, error: ErrorObject): BoardFileProblem {
     case "maximum":
       return source.problem(at, `${name} ${error.message ?? ""}, not ${seenValue(error.data)}`);
     case "minItems":
-    case "minLength":
-      return source.problem(at, `${name} must not be empty${e}`);
+    case "minLength": {
+      const limit = params["limit"];
+      const what =
+        limit === 1 ? "must not be empty" : `must have ${String(limit)} characters or more`;
+      return source.problem(at, `${name} ${what}${e}`);
+    }
     case "minProperties":
     case "maxProperties":
       return source.problem(at, `${name} must have exactly one of the keys env, file${e}`);

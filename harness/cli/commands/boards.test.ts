@@ -101,6 +101,42 @@ test("a suite or an exclusion that xtest does not have is a mistake", async () =
   ]);
 });
 
+test("what is known of a board's divergences is checked with it; an expired entry is no mistake", async () => {
+  write("a.yaml", "type: qemu-virt\nimage: qemu-virt\n");
+  const folder = path.join(cwd, "boards", "expectations", "divergences");
+  mkdirSync(folder, { recursive: true });
+  const entry = {
+    id: "old",
+    cases: ["fuzz.campaign"],
+    what: { kind: "extra call", call: "RPC NOTIFICATION" },
+    clause: "MSG-3.NOTIFICATION",
+    reason: "a lock that is not modelled yet",
+    owner: "lab",
+    expires: "2020-01-31",
+  };
+  const store = (divergences: unknown[]): void =>
+    writeFileSync(path.join(folder, "a.yaml"), JSON.stringify({ divergences }, undefined, 1));
+  store([entry]);
+  const old = await lockstep(["boards", "check", "a"], { cwd });
+  expect([old.code, old.stdout.toString()]).toEqual([
+    0,
+    expect.stringMatching(
+      /^boards\/expectations\/divergences\/a\.yaml:15:15: expired: known divergence old expired on 2020-01-31\. .*\na: ok, but 1 known divergence has expired\n$/,
+    ),
+  ]);
+  store([{ ...entry, clause: "MSG-3.NOTIFICATON" }, entry]);
+  const wrong = await lockstep(["boards", "check", "a"], { cwd });
+  expect(wrong.code).toBe(2);
+  expect(wrong.stdout.toString()).toMatch(
+    /error: there is no clause MSG-3\.NOTIFICATON\. .*NOTIFICATION/,
+  );
+  expect(wrong.stdout.toString()).toMatch(/error: there is a second entry old/);
+  const doctor = await lockstep(["doctor", "a", "--json"], { cwd });
+  expect(doctor.stdout.toString()).toMatch(
+    /"what": "known divergences",\s*"detail": ".*MSG-3\.NOTIFICATON/,
+  );
+});
+
 test.each(["emulated", "qemu-virt"])(
   "a new board of type %s is written once and loads",
   async (type) => {

@@ -10,6 +10,7 @@ import {
   missingFiles,
 } from "../../board/index.ts";
 import { newBoardFile } from "../board-template.ts";
+import { divergenceProblems, once } from "../known-divergences.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
 
@@ -28,7 +29,10 @@ export const build: CommandBuilder = (context) => {
     .option("--json", "print JSON")
     .action((board: string, options: { json?: boolean }) => showCommand(context, board, options));
   const check = new Command("check")
-    .description("Check board files and report everything that is wrong, with line and column.")
+    .description(
+      "Check board files, and what is known of the boards' divergences, and report everything that " +
+        "is wrong, with line and column.",
+    )
     .argument("<file...>", "board files, or names of boards")
     .option("--json", "print JSON")
     .action((files: string[], options: { json?: boolean }) =>
@@ -128,6 +132,7 @@ async function checkCommand(
 ): Promise<void> {
   const problems: BoardFileProblem[] = [];
   const missing: BoardFileProblem[] = [];
+  const expired: BoardFileProblem[] = [];
   for (const name of names) {
     const file = await findBoardFile(name, context);
     const found = await checkBoardFile(file, context);
@@ -135,23 +140,37 @@ async function checkCommand(
       const { selectionProblems } = await import("../run-loop/xtest-list.ts");
       found.push(...(await selectionProblems(await loadBoard(file, context), context)));
       missing.push(...(await missingFiles(file, context)));
+      const known = await divergenceProblems(file, context);
+      found.push(...known.problems);
+      expired.push(...known.expired);
     }
     problems.push(...found);
   }
+  const report = { problems: once(problems), missing, expired: once(expired) };
   if (options.json === true) {
-    context.out(`${JSON.stringify({ problems, missing }, undefined, 2)}\n`);
+    context.out(`${JSON.stringify(report, undefined, 2)}\n`);
   } else {
     const style = context.style.out;
-    for (const problem of problems) context.out(describe(context, problem, style.red("error")));
-    for (const problem of missing) context.out(describe(context, problem, style.yellow("missing")));
+    for (const one of report.problems) context.out(describe(context, one, style.red("error")));
+    for (const one of missing) context.out(describe(context, one, style.yellow("missing")));
+    for (const one of report.expired) context.out(describe(context, one, style.yellow("expired")));
     if (problems.length === 0) {
-      const files =
-        missing.length === 1 ? "1 file is missing" : `${missing.length} files are missing`;
-      context.out(`${names.join(", ")}: ok${missing.length === 0 ? "" : `, but ${files}`}\n`);
+      const but = [
+        counted(missing.length, "1 file is missing", "files are missing"),
+        counted(
+          report.expired.length,
+          "1 known divergence has expired",
+          "known divergences have expired",
+        ),
+      ].filter((one) => one !== "");
+      context.out(`${names.join(", ")}: ok${but.length === 0 ? "" : `, but ${but.join(", ")}`}\n`);
     }
   }
   if (problems.length > 0) context.setExit(EXIT.usage);
 }
+
+const counted = (count: number, one: string, many: string): string =>
+  count === 0 ? "" : count === 1 ? one : `${count} ${many}`;
 
 function describe(context: CliContext, problem: BoardFileProblem, kind: string): string {
   const relative = path.relative(context.cwd, problem.file);

@@ -70,7 +70,11 @@ test("a replay prints its trace and what breaks; the rules are the file's unless
 });
 
 test.each([
-  [["--board", "qemu-virt"], /board "qemu-virt" cannot be fuzzed/],
+  [
+    ["--board", "qemu-virt"],
+    /"qemu-virt" cannot be fuzzed.* one normal world\. Take --board qemu-virt-hyp/,
+  ],
+  [["--board", "qemu-xen"], /"qemu-xen" cannot be fuzzed.* the mediator of xen in front of/],
   [["--runs", "0"], /Write a whole number from 1/],
   [["--jobs", "100000"], /Write a whole number from 1 to 256/],
   [["--time", "0s"], /Write a time above 0/],

@@ -52,11 +52,12 @@ export const build: CommandBuilder = (context) => {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExit codes: 0 nothing found, 1 an invariant is broken or model and board differ, 2 usage,\n" +
-        "3 the laboratory failed twice in a row, 5 a program crashed the board, 70 a defect of the\n" +
-        "fuzzer, 130 interrupted. Under --rules xen the known defects of the Xen mediator are found\n" +
-        "and listed with their clauses; they do not count. The result depends on --seed and --runs\n" +
-        "only, on a board also on that board.",
+      "\nExit codes: 0 nothing found, 1 an invariant is broken, model and board differ, or an\n" +
+        "expectation about the board has expired or is no longer true, 2 usage, 3 the laboratory\n" +
+        "failed twice in a row, 5 a program crashed the board, 70 a defect of the fuzzer, 130\n" +
+        "interrupted. Under --rules xen the known defects of the Xen mediator are found and listed\n" +
+        "with their clauses; they do not count. The result depends on --seed and --runs only, on a\n" +
+        "board also on that board.",
     )
     .action(async (flags: Flags) => {
       if (flags.board !== undefined && flags.board !== "emulated") {

@@ -5,6 +5,7 @@ import { errorCode, EXIT, runtimeDir } from "../../base/index.ts";
 import {
   type BoardConfig,
   boardFileError,
+  type BoardFileProblem,
   checkBoardFile,
   listBoards,
   missingFiles,
@@ -13,6 +14,7 @@ import {
 import { findPrepared } from "../../images/index.ts";
 import { boardLockHolder } from "../../run/index.ts";
 import type { CliContext } from "../context.ts";
+import { divergenceProblems, once } from "../known-divergences.ts";
 import { bad, type Check, lacking, ok, warn } from "./check.ts";
 import { checkPrepareTools } from "./host.ts";
 
@@ -20,9 +22,16 @@ import { checkPrepareTools } from "./host.ts";
 export async function checkBoardFiles(context: CliContext): Promise<Check[]> {
   const boards = await listBoards(context);
   const broken: Check[] = [];
+  const wrong: BoardFileProblem[] = [];
+  const expired: BoardFileProblem[] = [];
   for (const { name, file } of boards) {
     const [problem] = await checkBoardFile(file, context);
-    if (problem === undefined) continue;
+    if (problem === undefined) {
+      const known = await divergenceProblems(file, context);
+      wrong.push(...known.problems);
+      expired.push(...known.expired);
+      continue;
+    }
     const { where, message } = boardFileError(problem);
     broken.push(
       bad(
@@ -33,8 +42,25 @@ export async function checkBoardFiles(context: CliContext): Promise<Check[]> {
       ),
     );
   }
-  if (broken.length > 0) return broken;
-  return [ok("boards", boards.map(({ name }) => name).join(", "))];
+  const divergences = divergenceChecks(once(wrong), once(expired));
+  if (broken.length > 0) return [...broken, ...divergences];
+  return [ok("boards", boards.map(({ name }) => name).join(", ")), ...divergences];
+}
+
+function told(problem: BoardFileProblem): [what: string, detail: string, mend: string] {
+  const { where, message, next } = boardFileError(problem);
+  return ["known divergences", `${where ?? ""}: ${message}`, next ?? "Correct the file."];
+}
+
+/** Each malformed entry stops a run before it starts; an expired one fails it. */
+function divergenceChecks(
+  problems: readonly BoardFileProblem[],
+  expired: readonly BoardFileProblem[],
+): Check[] {
+  return [
+    ...problems.map((one) => bad(...told(one), EXIT.usage)),
+    ...expired.map((one) => warn(...told(one))),
+  ];
 }
 
 /** Everything that one board needs of this host, apart from QEMU. */
@@ -51,6 +77,8 @@ export async function checkBoard(config: BoardConfig, context: CliContext): Prom
       bad("file", `${where ?? ""}: ${message}`, next ?? "Correct the board file.", EXIT.usage),
     );
   }
+  const known = await divergenceProblems(config.file, context);
+  checks.push(...divergenceChecks(known.problems, known.expired));
   checks.push(...(await checkImage(config, context)));
   for (const { name, port } of config.consoles) {
     if ("device" in port) checks.push(await checkSerial(name, port.device));

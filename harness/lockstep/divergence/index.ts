@@ -12,7 +12,7 @@ export {
   type TraceComparison,
 } from "./compare.ts";
 export { ExpectationLedger } from "./expectations/ledger.ts";
-export { loadExpectations } from "./expectations/load.ts";
+export { checkExpectations, loadExpectations } from "./expectations/load.ts";
 export type { Expectation } from "./expectations/model.ts";
 export { DivergenceJudge, type Judgement, type JudgeOptions } from "./judge.ts";
 export { renderTrace } from "./render.ts";

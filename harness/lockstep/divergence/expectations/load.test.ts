@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeEach, expect, test } from "@jest/globals";
 import { BoardFileError } from "../../../base/index.ts";
-import { loadExpectations } from "./load.ts";
+import { checkExpectations, loadExpectations } from "./load.ts";
 import { coversCase } from "./match.ts";
 import { inRange } from "./versions.ts";
 
@@ -110,6 +110,26 @@ test("two entries of one id are refused, also in two files", async () => {
   write("imx8mp-evk.yaml", ENTRY);
   write("bench-7.yaml", ENTRY);
   await expect(loadExpectations(board, search)).rejects.toThrow(/a second entry session-ids/);
+});
+
+test("a check tells all that is wrong in all files, and which entries have expired", async () => {
+  write("imx8mp-evk.yaml", ENTRY.replace("MSG-2.1.2", "MSG-2.1.99").replace("06-30", "02-30"));
+  write("bench-7.yaml", `${ENTRY}${ENTRY.slice(ENTRY.indexOf("  - id")).replace("ids", "others")}`);
+  const { problems, expired } = await checkExpectations(board, search, "2027-07-01");
+  const told = problems.map(
+    ({ file, line, message }) => `${path.basename(file)}:${line} ${message}`,
+  );
+  expect(told).toEqual([
+    "imx8mp-evk.yaml:10 there is no clause MSG-2.1.99",
+    "imx8mp-evk.yaml:13 there is no day 2027-02-30",
+    expect.stringMatching(
+      /^bench-7\.yaml:2 there is a second entry session-ids, at .*evk\.yaml:2:5$/,
+    ),
+  ]);
+  expect(expired.map(({ line, next }) => `${line} ${next ?? ""}`).at(-1)).toMatch(
+    /^25 Look at it again .*\(owner: platform-team\)\.$/,
+  );
+  expect((await checkExpectations(board, search, "2027-06-30")).expired).toHaveLength(1);
 });
 
 test("versions are compared by number, as far as the range goes", () => {
