@@ -14,7 +14,7 @@ export default {
       ...unit,
       displayName: "boards",
       testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
-      testPathIgnorePatterns: ["/(?:xen|agent-imx)\\.board\\.test\\.js$"],
+      testPathIgnorePatterns: ["/(?:xen|agent-imx|linux-rpmb)\\.board\\.test\\.js$"],
     },
     {
       // Those that need a QEMU with the machine imx8mp-evk, and no image.
@@ -27,6 +27,12 @@ export default {
       ...unit,
       displayName: "xen",
       testMatch: ["<rootDir>/dist/harness/**/xen.board.test.js"],
+    },
+    {
+      // Those that need the image qemu-virt-rpmb.
+      ...unit,
+      displayName: "rpmb",
+      testMatch: ["<rootDir>/dist/harness/**/linux-rpmb.board.test.js"],
     },
     {
       ...unit,

@@ -59,6 +59,7 @@ interface Ending {
   readonly what: string;
   /** Text after the place, e.g. the console line. */
   readonly detail?: string;
+  readonly infrastructure?: true;
 }
 
 class Follower {
@@ -180,10 +181,12 @@ class Follower {
     });
   }
 
-  #incident({ kind, what, stream, line }: Incident): void {
+  #incident({ kind, what, stream, line, infrastructure }: Incident): void {
+    const status = kind === "hang" ? "timeout" : "crash";
     this.#settle({
       how: "incident",
-      status: kind === "hang" ? "timeout" : "crash",
+      status: infrastructure === true ? "error" : status,
+      ...(infrastructure && { infrastructure }),
       what: `${what} on ${stream}`,
       detail: `: ${essence(line)}`,
     });
@@ -229,7 +232,7 @@ class Follower {
     });
   }
 
-  #end({ how, status, what, detail = "" }: Ending): void {
+  #end({ how, status, what, detail = "", infrastructure }: Ending): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#cancelCase();
@@ -243,7 +246,8 @@ class Follower {
     this.#resolve({
       runs: this.#runs,
       how,
-      cut: how === "clean" ? undefined : { status, reason },
+      cut:
+        how === "clean" ? undefined : { status, reason, ...(infrastructure && { infrastructure }) },
       tail: tailText(this.#tail),
     });
   }

@@ -7,6 +7,8 @@ import type { CaseOutcome } from "./report.ts";
 export interface Cut {
   readonly status: "timeout" | "crash" | "error" | "miss";
   readonly reason: string;
+  /** Neither xtest nor the board: what the host provides for the board failed. */
+  readonly infrastructure?: true;
 }
 
 export interface CaseContext {
@@ -18,6 +20,8 @@ export interface CaseContext {
   readonly title: string | undefined;
   /** What is recorded of such runs on this board; undefined where nothing is. */
   readonly record: RunRecord | undefined;
+  /** How many subcases it has at least wherever it was recorded; 0 where it was not. */
+  readonly usualSubcases: number;
 }
 
 interface Ruling {
@@ -83,6 +87,12 @@ function rule(
     return {
       status: "error",
       reason: "says OK, but the run counts 0 subtests: nothing was checked",
+    };
+  }
+  if (parsed.subcases.length === 0 && context.usualSubcases > 0) {
+    return {
+      status: "error",
+      reason: `says OK, but ran none of the ${context.usualSubcases} subcases that it has elsewhere: nothing was checked, e.g. because its TA cannot be loaded`,
     };
   }
   const mismatch = recordMismatch(parsed, context.record);

@@ -281,6 +281,26 @@ test("kernel lines anywhere between the lines never turn a failure into a pass",
   );
 });
 
+test("a case that says OK without one of the subcases that it has elsewhere checked nothing", () => {
+  const record = {
+    optee: "4.5.0",
+    board: "elsewhere",
+    level: 0,
+    suite: "regression+pkcs11",
+    remark: undefined,
+    subtests: { min: 40, max: 40 },
+    subcases: new Map([["regression_1002", ["regression_1002.1", "regression_1002.2"]]]),
+    skips: new Map<string, string>(),
+  };
+  const options = { expected: expectedOf(CASES, [record]), board: "b", optee: "4.10.0" };
+  const [report] = judged(GOOD, options);
+  expect(report?.cases.find((one) => one.id === "regression_1002")).toMatchObject({
+    status: "error",
+    reason: expect.stringContaining("ran none of the 2 subcases") as unknown,
+  });
+  expect(statuses(report)).toMatchObject({ regression_1001: "pass", pkcs11_1001: "skip" });
+});
+
 test("subcase lines are checked against the record where there is one", () => {
   const record = {
     optee: "4.5.0",

@@ -32,6 +32,7 @@ export function judgeRun(run: ParsedRun, options: JudgeOptions = {}): RunReport 
       cut,
       title: expectedById.get(parsed.id)?.title,
       record,
+      usualSubcases: usualSubcases(parsed.id, expected),
     }),
   );
   const seen = new Set(run.cases.map((one) => one.id));
@@ -124,6 +125,12 @@ function endProblems(run: ParsedRun, cut: Cut | undefined): RunProblem[] {
     problems.push({ status: "miss", text: "the run ends without its totals" });
   }
   return problems;
+}
+
+function usualSubcases(id: string, expected: ExpectedList | undefined): number {
+  const records = expected?.records ?? [];
+  if (records.length === 0) return 0;
+  return Math.min(...records.map(({ subcases }) => subcases.get(id)?.length ?? 0));
 }
 
 /** A skip where the record has the case run is a loss of coverage, not a pass. */

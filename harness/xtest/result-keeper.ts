@@ -58,7 +58,8 @@ export class ResultKeeper {
   /** A case has printed its verdict; what its run as a whole will say is not known yet. */
   ended(run: ParsedRun, parsed: ParsedCase): void {
     const title = this.#titles.get(parsed.id);
-    const context = { run, last: false, cut: undefined, title, record: undefined };
+    const known = { cut: undefined, record: undefined, usualSubcases: 0 };
+    const context = { run, last: false, title, ...known };
     const outcome = judgeCase(parsed, context);
     this.#caseEnd(outcome.id, outcome.status);
     this.#options.onCase?.(toCaseResult(this.#target, outcome));

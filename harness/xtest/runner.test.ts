@@ -129,6 +129,29 @@ test("a crash during a case is that case's, and the run goes on with the next on
   expect(summary.exitCode).toBe(EXIT.crashed);
 });
 
+test("what the host fails to provide is nobody's crash but an infrastructure error", async () => {
+  const { board, sink, summary, statuses } = await run({
+    faults: {
+      "regression_1005 start": [
+        {
+          incident: {
+            kind: "lost",
+            what: "port lockstep.rpmb of the guest is served no more",
+            stream: "qemu",
+            line: "the RPMB part cannot be kept: no space left on device",
+            infrastructure: true,
+          },
+        },
+      ],
+    },
+  });
+  expect(statuses).toEqual({ ...GOOD, regression_1005: "error", run: "error" });
+  expect(sink.results.get("xtest.regression_1005")?.reason).toMatch(/no space left on device/);
+  expect(sink.problems.join()).toMatch(/served no more/);
+  expect(board.recoveries).toBe(1);
+  expect(summary.exitCode).toBe(EXIT.infrastructure);
+});
+
 test("two crashes and a failure: each case has its own status, none runs twice", async () => {
   const cases = CASES.map((one) => (one.id === "pkcs11_1004" ? fakeCase(one.id, "fail") : one));
   const { board, sink, statuses, summary } = await run({

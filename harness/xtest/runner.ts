@@ -79,6 +79,7 @@ class XtestRun {
       if (invocation === undefined) break;
       const end = await this.#invoke(invocation, over);
       this.#settleAccounts(invocation, end);
+      if (end.cut?.infrastructure === true) this.#keeper.infrastructure(end.cut.reason);
       if (end.how === "interrupted") break;
       if (end.how !== "clean") ready = await this.#bringUp(true);
     }
