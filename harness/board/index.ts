@@ -20,3 +20,4 @@ export type * from "./observer.ts";
 export { openBoard } from "./open.ts";
 export type * from "./options.ts";
 export * from "./protocol.ts";
+export { readSecret } from "./ssh/credentials.ts";

@@ -79,7 +79,11 @@ describe("bash", () => {
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
       "qemu-virt-rpmb-huk",
+      "qemu-virt-rpmb-huk32",
       "qemu-virt-rpmb-hyp",
+      "qemu-virt-rpmb-probe",
+      "qemu-virt-rpmb-reset",
+      "qemu-virt-rpmb-testkey",
       "qemu-xen",
       "shelf-3",
     ]);
@@ -88,7 +92,11 @@ describe("bash", () => {
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
       "qemu-virt-rpmb-huk",
+      "qemu-virt-rpmb-huk32",
       "qemu-virt-rpmb-hyp",
+      "qemu-virt-rpmb-probe",
+      "qemu-virt-rpmb-reset",
+      "qemu-virt-rpmb-testkey",
       "qemu-xen",
     ]);
   });
@@ -140,7 +148,11 @@ describe("zsh", () => {
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
       "qemu-virt-rpmb-huk",
+      "qemu-virt-rpmb-huk32",
       "qemu-virt-rpmb-hyp",
+      "qemu-virt-rpmb-probe",
+      "qemu-virt-rpmb-reset",
+      "qemu-virt-rpmb-testkey",
       "qemu-xen",
       "shelf-3",
     ]);

@@ -9,5 +9,5 @@ export type {
   PrepareOptions,
   SourceRecord,
 } from "./model.ts";
-export { imageNames } from "./recipe.ts";
+export { imageNames, loadRecipe } from "./recipe.ts";
 export { installLine, missingTools, missingToolsFor, type RequiredTool } from "./tools.ts";

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "@jest/globals";
@@ -71,12 +71,26 @@ test("a wrong recipe is refused with its file and what was expected", async () =
 test("the hash of a recipe follows its files", async () => {
   const dir = await mkdtemp(path.join(tmpdir(), "lockstep-recipes-"));
   try {
-    const { cp } = await import("node:fs/promises");
     await cp(path.join(packageRoot, "boards", "images"), dir, { recursive: true });
     const before = await loadRecipe("qemu-virt", dir);
     await writeFile(path.join(dir, "qemu-virt", "init"), "#!/bin/busybox sh\n");
     const after = await loadRecipe("qemu-virt", dir);
     expect(after.hash).not.toBe(before.hash);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test("variables may name variables, but not themselves", async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), "lockstep-recipes-"));
+  try {
+    await cp(path.join(packageRoot, "boards", "images"), dir, { recursive: true });
+    await mkdir(path.join(dir, "loop"));
+    const text = "base: qemu-virt\nvariables:\n  bl32: a${optee}\n  optee: b${bl32}\n";
+    await writeFile(path.join(dir, "loop", "recipe.yaml"), text);
+    await expect(loadRecipe("loop", dir)).rejects.toMatchObject({
+      expected: "a variable that does not contain itself",
+    });
   } finally {
     await rm(dir, { recursive: true });
   }

@@ -40,6 +40,19 @@ test("only an image with a hypervisor needs the tools of its build", async () =>
   expect(plain).not.toContain("flex");
 });
 
+/** Packages that a host without any of them would need for an image. */
+async function packagesFor(image: string): Promise<string[]> {
+  const missing = await missingToolsFor(image, { PATH: "" }, "/nowhere");
+  return missing.map(({ debianPackage }) => debianPackage);
+}
+
+test("only an image that builds OP-TEE needs what its scripts need", async () => {
+  expect(await packagesFor("qemu-virt-rpmb")).toEqual(
+    expect.arrayContaining(["python3", "python3-cryptography", "python3-pyelftools"]),
+  );
+  expect(await packagesFor("qemu-virt")).not.toContain("python3-pyelftools");
+});
+
 test("a file that is there but not executable is no tool", async () => {
   const bin = await mkdtemp(path.join(tmpdir(), "lockstep-bin-"));
   try {

@@ -91,17 +91,19 @@ export type ToolUser = Pick<Recipe, "hypervisor" | "optee">;
 
 /**
  * What making an image needs and this host lacks, in a fixed order; empty when all is there. Without
- * `recipe` it is what every image needs.
+ * `recipe` it is what every image needs. Files with a fixed place are looked for below `root`.
  */
 export async function missingTools(
   env: NodeJS.ProcessEnv = process.env,
   recipe: ToolUser = {},
+  root = "/",
 ): Promise<readonly RequiredTool[]> {
   const needed = TOOLS.filter(({ only }) => only === undefined || recipe[only] !== undefined);
   const found = await Promise.all(
     needed.map(
       async ({ tool, or }) =>
-        (await isPresent(tool, env)) || (or !== undefined && (await isPresent(or, env))),
+        (await isPresent(tool, env, root)) ||
+        (or !== undefined && (await isPresent(or, env, root))),
     ),
   );
   return needed.filter((_, index) => found[index] !== true);
@@ -111,8 +113,9 @@ export async function missingTools(
 export async function missingToolsFor(
   name: string,
   env: NodeJS.ProcessEnv = process.env,
+  root = "/",
 ): Promise<readonly RequiredTool[]> {
-  return await missingTools(env, (await loadRecipe(name)).recipe);
+  return await missingTools(env, (await loadRecipe(name)).recipe, root);
 }
 
 /** The one line that installs everything in `missing` on Debian. */
@@ -131,8 +134,8 @@ export async function requireTools(env: NodeJS.ProcessEnv, recipe: ToolUser = {}
   });
 }
 
-async function isPresent(tool: string, env: NodeJS.ProcessEnv): Promise<boolean> {
-  if (path.isAbsolute(tool)) return await canAccess(tool, constants.R_OK);
+async function isPresent(tool: string, env: NodeJS.ProcessEnv, root: string): Promise<boolean> {
+  if (path.isAbsolute(tool)) return await canAccess(path.join(root, tool), constants.R_OK);
   for (const dir of searchPath(env)) {
     if (await canAccess(path.join(dir, tool), constants.X_OK)) return true;
   }

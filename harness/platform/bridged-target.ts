@@ -93,7 +93,7 @@ export class BridgedTarget implements Target {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
-    if (scenario.rpmb !== undefined) requireBuild(this.board, scenario.rpmb.build ?? {});
+    if (scenario.rpmb !== undefined) await requireBuild(this.board, scenario.rpmb.build ?? {});
     const everyUs = interruptPeriodOf(scenario);
     if (record === undefined) return await this.#execute(reference, args, combination, everyUs);
     const trace = (this.#trace ??= new SharedRun());

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import type { BoardConfig } from "../board/index.ts";
+import { type BoardConfig, readSecret } from "../board/index.ts";
 import { CID, deriveRpmbKey, intoKey, rpmbTestKey, zeroHuk } from "../rpmb/index.ts";
 import { OPTEE_4_10, type OpteeBuild } from "../secure-world/index.ts";
 import { Skipped } from "./target.ts";
@@ -117,7 +117,7 @@ export function opteeBuildOf(build: RpmbBuildOptions, virtualized: boolean): Opt
  * Throws Skipped unless the OP-TEE of a bridged board is known to be built as wanted: what a board
  * file does not say is not taken for granted.
  */
-export function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions): void {
+export async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions): Promise<void> {
   const known = board.rpmb?.optee;
   if (known === undefined) {
     throw new Skipped(`needs an OP-TEE with RPMB storage, board ${board.name} has no \`rpmb\``);
@@ -138,8 +138,16 @@ export function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions): void
     );
   }
   if (!keyReady) throw new Skipped("needs a platform that is not ready to program keys");
-  // A key that is only referred to is not read for a scenario.
-  if (huk !== "") throw new Skipped(`board ${board.name} does not tell its hardware unique key`);
+  if (huk !== "" && !(await hasHuk(board, huk))) {
+    throw new Skipped(`needs a published hardware unique key, board ${board.name} has another`);
+  }
+}
+
+/** Whether the key that the board file refers to is this one. */
+async function hasHuk(board: BoardConfig, huk: string): Promise<boolean> {
+  const reference = board.rpmb?.optee.huk;
+  if (typeof reference !== "object") return false;
+  return (await readSecret(reference, board.file)).trim().toLowerCase() === huk;
 }
 
 const hukName = (huk: unknown): string | undefined =>

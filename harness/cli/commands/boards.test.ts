@@ -31,8 +31,18 @@ test("the list shows every board, and a broken one with the place of its first m
     expect.stringMatching(/^qemu-virt +qemu {6}TF-A, OP-TEE/),
     expect.stringMatching(/^qemu-virt-hyp +qemu {6}virtualized OP-TEE/),
     expect.stringMatching(/^qemu-virt-rpmb +qemu {6}OP-TEE with RPMB/),
-    expect.stringMatching(/^qemu-virt-rpmb-huk +qemu {6}OP-TEE with RPMB and a hardware unique/),
+    expect.stringMatching(
+      /^qemu-virt-rpmb-huk +qemu {6}OP-TEE with RPMB and a hardware unique key of its/,
+    ),
+    expect.stringMatching(
+      /^qemu-virt-rpmb-huk32 +qemu {6}OP-TEE with RPMB and a hardware unique key of 32/,
+    ),
     expect.stringMatching(/^qemu-virt-rpmb-hyp +qemu {6}virtualized OP-TEE with RPMB/),
+    expect.stringMatching(
+      /^qemu-virt-rpmb-probe +qemu {6}OP-TEE with RPMB in QEMU, which programs no/,
+    ),
+    expect.stringMatching(/^qemu-virt-rpmb-reset +qemu {6}OP-TEE that resets/),
+    expect.stringMatching(/^qemu-virt-rpmb-testkey +qemu {6}OP-TEE with the test key/),
     expect.stringMatching(/^qemu-xen +qemu {6}Xen's OP-TEE mediator/),
     "",
   ]);
@@ -47,7 +57,11 @@ test("--json and --names are for scripts", async () => {
     ["qemu-virt-hyp", "qemu"],
     ["qemu-virt-rpmb", "qemu"],
     ["qemu-virt-rpmb-huk", "qemu"],
+    ["qemu-virt-rpmb-huk32", "qemu"],
     ["qemu-virt-rpmb-hyp", "qemu"],
+    ["qemu-virt-rpmb-probe", "qemu"],
+    ["qemu-virt-rpmb-reset", "qemu"],
+    ["qemu-virt-rpmb-testkey", "qemu"],
     ["qemu-xen", "qemu"],
   ]);
   const names = await lockstep(["boards", "list", "--names"], { cwd });
