@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import path from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { benchConsole } from "../harness/board/index.ts";
@@ -6,7 +8,7 @@ import { runCampaign } from "../harness/lockstep/index.ts";
 import { benchPageList } from "../harness/mediator/index.ts";
 import { benchBufferCount, benchVmCount, benchVmMemory } from "../harness/platform/index.ts";
 import { benchBatch } from "../harness/provision/index.ts";
-import { benchRpmb } from "../harness/rpmb/index.ts";
+import { benchRpmb, benchRpmbFile } from "../harness/rpmb/index.ts";
 import { benchParser } from "../harness/xtest/index.ts";
 import { benchAgent } from "./bench-agent.ts";
 import { benchBridge, benchScenarios } from "./bench-bridge.ts";
@@ -50,6 +52,7 @@ async function main(): Promise<number> {
     measure("consoleBulk", atLeast(0.95, consoles.bulk));
   }
   measure("rpmbFrames", atLeast(0.6, benchRpmb()));
+  measureRpmbFile(measure);
   measure("rpmbKeyBatch", atLeast(0.25, await benchBatch()));
   measure("pageList", atLeast(0.3, benchPageList()));
   measure("callCostByVms", atMost(1.3, benchVmCount()));
@@ -73,7 +76,22 @@ function shown(entry: Entry): string {
   if ("skipped" in entry) return `skipped: ${entry.skipped}`;
   if ("ratio" in entry) return entry.ratio.toFixed(3);
   const figures = Object.entries(entry.figures);
-  return figures.map(([name, value]) => `${name} ${Math.round(value)}`).join(", ");
+  return figures.map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`).join(", ");
+}
+
+/**
+ * The part with its state in a file: beside the package, since the system's folder for temporary
+ * files is often in memory, where keeping costs nothing.
+ */
+function measureRpmbFile(measure: (name: string, entry: Entry) => void): void {
+  const folder = mkdtempSync(path.resolve(".bench-"));
+  try {
+    measure("rpmbFramesInFile", atLeast(0.6, benchRpmbFile(folder, true)));
+    const { ratio, framesPerSecond } = benchRpmbFile(folder, false);
+    measure("rpmbFramesInFileUnsynced", { figures: { ratio, framesPerSecond } });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** Mediated invocations, against the same on real OP-TEE where its board may be used. */

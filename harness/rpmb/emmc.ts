@@ -68,7 +68,10 @@ export class EmmcRpmb implements RpmbDevice {
   failingReads = 0;
   readonly #memory: PartMemory;
   readonly #writeSizes: readonly number[];
+  /** The answer to the last operation, unless it was a read. */
   #result: Uint8Array | undefined;
+  /** Of the last operation, where it was a read. */
+  #last = NOTHING;
   #pending: PendingRead | undefined;
 
   /**
@@ -159,6 +162,7 @@ export class EmmcRpmb implements RpmbDevice {
   /** Ends a power cut. */
   powerOn(): void {
     this.#result = undefined;
+    this.#last = NOTHING;
     this.#pending = undefined;
     this.power.on();
   }
@@ -188,6 +192,7 @@ export class EmmcRpmb implements RpmbDevice {
     this.#pending = undefined;
     if (type === RPMB_REQUEST.READ_RESULT) return;
     this.#result = undefined;
+    this.#last = NOTHING;
     if (type === RPMB_REQUEST.PROGRAM_KEY) {
       const result = reliable && count === 1 ? this.#programKey(frames) : FAILED;
       this.#result = this.#answer(RPMB_RESPONSE.PROGRAM_KEY, result);
@@ -218,8 +223,9 @@ export class EmmcRpmb implements RpmbDevice {
 
   /** The result register, as one frame. */
   #register(count: number): Uint8Array {
+    const { type, result } = this.#last;
     const answer = new Uint8Array(count * FRAME_SIZE);
-    answer.set(this.#result ?? this.#answer(0, FAILED));
+    answer.set(this.#result ?? this.#answer(type, result));
     return answer;
   }
 
@@ -228,7 +234,7 @@ export class EmmcRpmb implements RpmbDevice {
       pending.type === RPMB_REQUEST.READ_DATA
         ? this.#readData(pending, count)
         : this.#readRegister(pending, count);
-    this.#result = this.#answer(numberOf(answer, FRAME.type), numberOf(answer, FRAME.result));
+    this.#last = { type: numberOf(answer, FRAME.type), result: numberOf(answer, FRAME.result) };
     return answer;
   }
 
@@ -270,11 +276,8 @@ export class EmmcRpmb implements RpmbDevice {
     const sized = reliable && this.#writeSizes.includes(count) && consistent(frames, count);
     const result = this.#checkWrite(frames, sized, address + count <= this.blocks);
     if (result !== RPMB_RESULT.OK) return result;
-    const bytes = new Uint8Array(count * BLOCK_SIZE);
-    for (let index = 0; index < count; index += 1) {
-      bytes.set(fieldOf(frames, FRAME.data, index), index * BLOCK_SIZE);
-    }
     const writeCounter = this.writeCounter + 1;
+    const bytes = count === 1 ? fieldOf(frames, FRAME.data) : dataOf(frames, count);
     this.#memory.change({ writeCounter }, { at: address * BLOCK_SIZE, bytes });
     return RPMB_RESULT.OK;
   }
@@ -322,7 +325,7 @@ export class EmmcRpmb implements RpmbDevice {
       const { enable, config: mode } = this.secureWp;
       fieldOf(answer, FRAME.data).set([mode, enable], BLOCK_SIZE - 2);
     }
-    return this.#signed(answer);
+    return this.#signed(alike(answer));
   }
 
   #readData({ nonce, address }: PendingRead, count: number): Uint8Array {
@@ -332,24 +335,22 @@ export class EmmcRpmb implements RpmbDevice {
     setField(answer, FRAME.nonce, nonce);
     setNumber(answer, FRAME.address, address);
     setNumber(answer, FRAME.blockCount, count & 0xffff);
-    for (let index = 0; index < count; index += 1) {
-      const frame = index * FRAME_SIZE;
-      if (index > 0) answer.copyWithin(frame + FRAME.nonce.offset, FRAME.nonce.offset, FRAME_SIZE);
-      if (result !== RPMB_RESULT.OK) continue;
-      const at = (address + index) * BLOCK_SIZE;
-      answer.set(this.#memory.data.subarray(at, at + BLOCK_SIZE), frame + FRAME.data.offset);
+    if (result === RPMB_RESULT.OK) {
+      for (let index = 0; index < count; index += 1) {
+        const at = (address + index) * BLOCK_SIZE;
+        const block = this.#memory.data.subarray(at, at + BLOCK_SIZE);
+        answer.set(block, index * FRAME_SIZE + FRAME.data.offset);
+      }
     }
-    return this.#signed(answer);
+    return this.#signed(alike(answer));
   }
 
-  /** `count` frames with type and result; the expiry flag is in every one once it is reached. */
+  /** `count` frames, the first with type and result, which has the expiry flag once it is reached. */
   #answer(type: number, result: number, count = 1): Uint8Array {
     const expired = this.writeCounter === MAX_COUNTER ? COUNTER_EXPIRED : 0;
     const frames = new Uint8Array(count * FRAME_SIZE);
-    for (let index = 0; index < count; index += 1) {
-      setNumber(frames, FRAME.type, type, index);
-      setNumber(frames, FRAME.result, result | expired, index);
-    }
+    setNumber(frames, FRAME.type, type);
+    setNumber(frames, FRAME.result, result | expired);
     return frames;
   }
 
@@ -374,13 +375,34 @@ function newPart(options: EmmcRpmbOptions): RpmbSnapshot {
 
 const FAILED = RPMB_RESULT.GENERAL_FAILURE;
 
+/** What the result register says when nothing was done. */
+const NOTHING = { type: 0, result: FAILED } as { readonly type: number; readonly result: number };
+
 /** The frame that makes the result register the next answer. */
 const RESULT_READ = new Uint8Array(FRAME_SIZE);
 setNumber(RESULT_READ, FRAME.type, RPMB_REQUEST.READ_RESULT);
 
+/** Gives every frame what the first one has behind its data. */
+function alike(frames: Uint8Array): Uint8Array {
+  const { offset } = FRAME.nonce;
+  for (let frame = FRAME_SIZE; frame < frames.length; frame += FRAME_SIZE) {
+    frames.copyWithin(frame + offset, offset, FRAME_SIZE);
+  }
+  return frames;
+}
+
+function dataOf(frames: Uint8Array, count: number): Uint8Array {
+  const bytes = new Uint8Array(count * BLOCK_SIZE);
+  for (let index = 0; index < count; index += 1) {
+    bytes.set(fieldOf(frames, FRAME.data, index), index * BLOCK_SIZE);
+  }
+  return bytes;
+}
+
 /** Whether the frames of one write agree: type, address, counter, and the count is theirs. */
 function consistent(frames: Uint8Array, count: number): boolean {
   if (numberOf(frames, FRAME.blockCount) !== count) return false;
+  if (count === 1) return true;
   const start = FRAME.writeCounter.offset;
   const first = Buffer.from(frames.buffer, frames.byteOffset, FRAME_SIZE).subarray(start);
   for (let index = 1; index < count; index += 1) {

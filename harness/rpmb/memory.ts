@@ -57,9 +57,11 @@ export class PartMemory {
   /** Throws RpmbStateError where it cannot be kept; then the part is of no use any more. */
   change(cells: Partial<RpmbCells>, patch?: Omit<RpmbPatch, "data">): void {
     const next = { ...this.#cells, ...cells };
-    this.#keep((keeper) => {
-      keeper.commit(next, patch === undefined ? undefined : { ...patch, data: this.data });
-    });
+    if (this.#keeper !== undefined) {
+      this.#keep((keeper) => {
+        keeper.commit(next, patch === undefined ? undefined : { ...patch, data: this.data });
+      });
+    }
     this.#cells = next;
     if (patch !== undefined) this.data.set(patch.bytes, patch.at);
   }

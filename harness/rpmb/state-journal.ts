@@ -108,6 +108,8 @@ export class StateJournal implements RpmbKeeper {
   #sum: Uint8Array;
   #sequence: number;
   #slot: number;
+  /** The record that is being written. */
+  readonly #buffer = new Uint8Array(SLOT_SIZE);
 
   constructor(file: StateFile, { redo, last, lastSlot, digests }: LoadedState) {
     this.#file = file;
@@ -123,7 +125,7 @@ export class StateJournal implements RpmbKeeper {
   }
 
   commit(cells: RpmbCells, patch?: RpmbPatch): void {
-    const { firstPage, pages } = pagesOf(patch);
+    const { firstPage, pages } = pagesOf(patch, this.#buffer.subarray(PAGE));
     const digests: Uint8Array[] = [];
     const digest = this.#sum.slice();
     for (let at = 0; at < pages.length; at += PAGE) {
@@ -134,19 +136,15 @@ export class StateJournal implements RpmbKeeper {
       digests.push(one);
     }
     const slot = (this.#slot + 1) % SLOTS.count;
-    const record = encodeRecord({
-      ...cells,
-      sequence: this.#sequence + 1,
-      firstPage,
-      pages,
-      digest,
-    });
+    const bytes = this.#buffer.subarray(0, PAGE + pages.length);
+    const sequence = this.#sequence + 1;
+    const record = encodeRecord({ ...cells, sequence, firstPage, pages, digest }, bytes);
     try {
       this.#file.write(slotStart(slot), record);
       this.#file.sync();
       if (pages.length > 0) this.#file.write(DATA_START + firstPage * PAGE, pages);
     } finally {
-      record.fill(0);
+      record.fill(0, 0, PAGE);
     }
     this.#slot = slot;
     this.#sequence += 1;
@@ -172,13 +170,18 @@ export class StateJournal implements RpmbKeeper {
   }
 }
 
-/** The whole pages that a patch reaches into, as they are after it. */
-function pagesOf(patch: RpmbPatch | undefined): { firstPage: number; pages: Uint8Array } {
-  if (patch === undefined) return { firstPage: 0, pages: new Uint8Array(0) };
+/** The whole pages that a patch reaches into, as they are after it, put into `room`. */
+function pagesOf(
+  patch: RpmbPatch | undefined,
+  room: Uint8Array,
+): { firstPage: number; pages: Uint8Array } {
+  if (patch === undefined) return { firstPage: 0, pages: room.subarray(0, 0) };
   const { at, bytes, data } = patch;
   const firstPage = Math.floor(at / PAGE);
+  const start = firstPage * PAGE;
   const end = Math.ceil((at + bytes.length) / PAGE) * PAGE;
-  const pages = data.slice(firstPage * PAGE, end);
-  pages.set(bytes, at - firstPage * PAGE);
+  const pages = room.subarray(0, end - start);
+  pages.set(data.subarray(start, end));
+  pages.set(bytes, at - start);
   return { firstPage, pages };
 }

@@ -150,8 +150,11 @@ export function damaged(
   });
 }
 
-export function encodeRecord(record: StateRecord): Uint8Array {
-  const bytes = new Uint8Array(PAGE + record.pages.length);
+/** `bytes`, zeroes where the first page goes, may hold the record's pages already. */
+export function encodeRecord(
+  record: StateRecord,
+  bytes: Uint8Array = new Uint8Array(PAGE + record.pages.length),
+): Uint8Array {
   const view = viewOf(bytes);
   bytes.set(RECORD_MAGIC, STATE_RECORD.magic.offset);
   view.setBigUint64(STATE_RECORD.sequence, BigInt(record.sequence), true);
@@ -167,7 +170,7 @@ export function encodeRecord(record: StateRecord): Uint8Array {
     raw.fill(0);
   }
   bytes.set(record.digest, STATE_RECORD.digest.offset);
-  bytes.set(record.pages, PAGE);
+  if (record.pages.buffer !== bytes.buffer) bytes.set(record.pages, PAGE);
   bytes.set(checksumOf(bytes), CHECKSUM.offset);
   return bytes;
 }
