@@ -44,7 +44,7 @@ export async function onBoardLinux<T>(
   flags: PartFlags,
   work: (part: BoardPart) => Promise<T>,
 ): Promise<T> {
-  const device = flags.device ?? config.rpmb?.device ?? noDevice(config);
+  const device = flags.device ?? deviceOf(config) ?? noDevice(config);
   const usual = config.ssh === undefined ? "console" : "ssh";
   const over = flags.over === "ssh" || flags.over === "console" ? flags.over : usual;
   return await withBoard(config, context, {}, async ({ board }) => {
@@ -75,12 +75,17 @@ export async function withHelper<T>(
   }
 }
 
-function noDevice({ name, file, rpmb }: BoardConfig): never {
+/** Where the Linux of a QEMU board shows the part that Lockstep serves. */
+const SERVED_DEVICE = "/dev/mmcblk0rpmb";
+
+function deviceOf({ platform, rpmb }: BoardConfig): string | undefined {
+  const served = platform === "qemu" && rpmb?.emulated !== undefined;
+  return rpmb?.device ?? (served ? SERVED_DEVICE : undefined);
+}
+
+function noDevice({ name, file }: BoardConfig): never {
   throw new UsageError(`board ${name} does not say which device its RPMB part is`, {
     where: file,
-    next:
-      rpmb?.emulated === undefined
-        ? "Write `rpmb: { device: /dev/mmcblkNrpmb }` to its file, or give --device."
-        : "Its part is served by Lockstep: ask its OP-TEE with --over bridge, or give --device for its Linux.",
+    next: "Write `rpmb: { device: /dev/mmcblkNrpmb }` to its file, or give --device.",
   });
 }
