@@ -9,6 +9,7 @@ import type {
 import { clausesOf, sheetLines } from "./clauses.ts";
 import { divergenceLines } from "./divergences.ts";
 import { bySuite } from "./group.ts";
+import { unprovenLines } from "./storage.ts";
 import { describeStress } from "./stress.ts";
 import { oneLine, printable } from "./text.ts";
 import { describeTotals } from "./totals.ts";
@@ -31,8 +32,8 @@ const QUIET: ReadonlySet<Status> = new Set(["pass", "skip", "xfail", "miss"]);
 
 /**
  * The end of `lockstep run` on a terminal: the verdict, counts for each target and suite, totals of
- * xtest, everything that did not pass with its reason, skips grouped by reason, what became of the
- * clauses of each sheet, and where the evidence is.
+ * xtest, everything that did not pass with its reason, skips grouped by reason, storage results that
+ * prove nothing of a part, what became of the clauses of each sheet, and where the evidence is.
  */
 export function renderSummary(
   reader: Pick<BundleReader, "dir" | "info" | "results" | "catalogue"> &
@@ -65,6 +66,10 @@ export function renderSummary(
   out.push(...grouped(reader.results.cases, "miss", "Never seen", paint));
   out.push(...grouped(reader.results.cases, "xfail", "Known divergences", paint));
   out.push(...grouped(reader.results.cases, "skip", "Skipped", paint));
+  const unproven = unprovenLines(reader);
+  if (unproven.length > 0) {
+    out.push("", paint("bold", paint("open", "Storage backend unproven:")), ...unproven);
+  }
   const divergences = divergenceLines(reader.divergences);
   if (divergences.length > 0) {
     out.push("", paint("bold", "Compared with the emulated platform:"), ...divergences);

@@ -8,5 +8,6 @@ export * from "./exit-code.ts";
 export * from "./lock.ts";
 export * from "./model.ts";
 export * from "./sink.ts";
+export * from "./storage-proof.ts";
 export * from "./stress.ts";
 export * from "./trace.ts";

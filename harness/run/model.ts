@@ -95,6 +95,21 @@ export interface FactsSheet {
     | "test key"
     | "none"
     | "unknown";
+  readonly rpmbEvidence?: RpmbEvidence;
+}
+
+/** How `rpmb` of a facts sheet was established, and what became of the part's write counter. */
+export interface RpmbEvidence {
+  /** What was seen, a sentence each. */
+  readonly how: readonly string[];
+  /** Before and after the run. `authentic`: MAC and nonce vouch for both, or the part is Lockstep's. */
+  readonly counter?: {
+    readonly before?: number;
+    readonly after?: number;
+    readonly authentic: boolean;
+  };
+  /** Lockstep served the parts of the scenarios, whatever the board's Linux used. */
+  readonly scenarios?: "emulated by Lockstep";
 }
 
 /** One console or output stream of a board within a bundle. `file` is relative to the bundle. */

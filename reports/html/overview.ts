@@ -2,6 +2,7 @@ import type { BundleReader, CaseResult, FactsSheet, Timeline } from "../../harne
 import { STATUSES } from "../../harness/run/index.ts";
 import { bySuite } from "../group.ts";
 import { countStatuses, describeCounts, verdictOf } from "../verdict.ts";
+import { counterText } from "../storage.ts";
 import { describeTotals } from "../totals.ts";
 import { a, chip, countBar, duration, e, figure, naturalCompare } from "./markup.ts";
 
@@ -120,6 +121,8 @@ export function factsSection(sheets: readonly FactsSheet[]): string {
     ["HAB (secure boot)", (sheet) => sheet.hab],
     ["HUK", (sheet) => sheet.huk],
     ["RPMB", (sheet) => sheet.rpmb],
+    ["RPMB: how that is known", (sheet) => sheet.rpmbEvidence?.how.join("; ")],
+    ["RPMB write counter", (sheet) => counterText(sheet.rpmbEvidence)],
   ];
   const rows = [
     ...plain,

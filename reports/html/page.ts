@@ -14,6 +14,7 @@ import {
   verdictSection,
 } from "./overview.ts";
 import { SCRIPT } from "./script.ts";
+import { storageSection } from "./storage.ts";
 import { STYLE } from "./style.ts";
 
 /**
@@ -47,6 +48,7 @@ export async function writeHtml(
   );
   write(`${verdictSection(reader, timeline)}\n`);
   write(`${attentionSection(reader)}\n`);
+  write(`${storageSection(reader)}\n`);
   write(`${factsSection(info.facts)}\n`);
   write(`${totalsSection(reader, timeline)}\n`);
   write(`${divergencesSection(reader)}\n`);

@@ -17,6 +17,8 @@ import { runBridged } from "./bridged-run.ts";
 import { boardFacts, wholeImage } from "./facts.ts";
 import { listedCombinations } from "./combinations.ts";
 import { observerFor } from "./observer.ts";
+import type { RpmbFacts } from "./rpmb-facts.ts";
+import { joinRpmbFacts, RpmbWatch } from "./rpmb-watch.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
 import { expectedOn, selectionProblems, wantedCases } from "./xtest-list.ts";
@@ -71,11 +73,13 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     return;
   }
   let opened: OpenedBoard | undefined;
+  const watch = new RpmbWatch();
   try {
     opened = await openBoardForCli(config, session.context, {
-      observer: observerFor(config.name, session.writer),
+      observer: watch.over(observerFor(config.name, session.writer)),
     });
     await boot(opened, session);
+    await watch.look(opened, session.context, "before");
     session.recordFacts(await boardFacts(config, opened.board, prepared));
     // Debian's OP-TEE prints "Unknown_4.5"; the image's manifest knows better.
     await runOn(config, session, setup, suites, opened, expected, whole?.packages[OPTEE_PACKAGE]);
@@ -84,10 +88,18 @@ export async function runBoard(config: BoardConfig, session: RunSession): Promis
     throw error;
   } finally {
     if (opened !== undefined) {
-      session.recordFacts(await boardFacts(config, opened.board, prepared));
+      await watch.look(opened, session.context, "after");
+      const facts = await boardFacts(config, opened.board, prepared);
+      session.recordFacts({ ...facts, ...rpmbFacts(config, session, watch) });
       await opened.close();
     }
   }
+}
+
+function rpmbFacts(config: BoardConfig, session: RunSession, watch: RpmbWatch): RpmbFacts {
+  const cases = session.resultsOf(config.name);
+  const platform = config.platform === "hardware" ? "hardware" : "qemu";
+  return joinRpmbFacts(watch.facts(cases, platform), cases);
 }
 
 async function ensurePrepared(

@@ -16,6 +16,7 @@ import { boardFacts, softwareVersions, wholeImage } from "./facts.ts";
 import { endJudging, judgeFor } from "./judging.ts";
 import { observerFor } from "./observer.ts";
 import { EMULATED } from "./plan.ts";
+import { scenarioFacts } from "./rpmb-watch.ts";
 import type { RunSession } from "./session.ts";
 import { runSuites } from "./suite-child.ts";
 
@@ -86,7 +87,8 @@ export async function runBridged(
     } finally {
       endJudging(judge, session, ended);
       await target.close();
-      session.recordFacts(await boardFacts(config, opened.board, prepared));
+      const facts = await boardFacts(config, opened.board, prepared);
+      session.recordFacts({ ...facts, ...scenarioFacts(session.resultsOf(config.name)) });
       await opened.close();
     }
   } finally {

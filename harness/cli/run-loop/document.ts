@@ -10,7 +10,7 @@ import type {
   Status,
   Timeline,
 } from "../../run/index.ts";
-import { accountClauses } from "../../run/index.ts";
+import { accountClauses, unprovenStorage, type UnprovenStorage } from "../../run/index.ts";
 
 /** What became of the clauses of the sheets in a run. */
 export interface ClausesDocument {
@@ -38,6 +38,8 @@ export interface RunDocument {
   readonly totals: readonly RunTotals[];
   /** What `--stress` did, by target. */
   readonly stress?: Timeline["stress"];
+  /** Results on RPMB storage of which it is not known what stood behind it; absent where there are none. */
+  readonly unprovenStorage?: readonly UnprovenStorage[];
   /** Where boards differ from the emulated platform; absent where no traces were compared. */
   readonly divergences?: Divergences;
   readonly clauses?: ClausesDocument;
@@ -52,6 +54,7 @@ export function runDocument(
 ): RunDocument {
   const verdict =
     info.state === "incomplete" ? "incomplete" : exitCode === 0 ? "as expected" : "not as expected";
+  const unproven = unprovenStorage(results.cases, info.facts);
   return {
     verdict,
     exitCode,
@@ -61,6 +64,7 @@ export function runDocument(
     cases: results.cases,
     totals,
     ...(stress.length === 0 ? {} : { stress }),
+    ...(unproven.length === 0 ? {} : { unprovenStorage: unproven }),
     ...(divergences === undefined ? {} : { divergences }),
     ...(catalogue === undefined ? {} : { clauses: clausesDocument(catalogue, results.cases) }),
     ...(baseline === undefined ? {} : { baseline }),

@@ -27,7 +27,8 @@ export function emulatedFacts(config: BoardConfig, own?: OwnTarget): FactsSheet 
     machine: own === undefined ? {} : partsOf(own),
     hab: "not-applicable",
     huk: own?.createSecureWorld === undefined ? "stub" : "unknown",
-    rpmb: "none",
+    rpmb: "emulated by Lockstep",
+    rpmbEvidence: { how: ["the parts of the model are Lockstep's own, and no board is there"] },
   };
 }
 

@@ -10,6 +10,7 @@ import type { BoardConfig } from "../../board/index.ts";
 import type { Judgement } from "../../lockstep/index.ts";
 import {
   type BundleWriter,
+  type CaseResult,
   exitCodeFor,
   type FactsSheet,
   type RunInfo,
@@ -54,6 +55,11 @@ export class RunSession {
   recordFacts(facts: FactsSheet): void {
     this.#facts.set(facts.board, facts);
     this.writer.facts(facts);
+  }
+
+  /** The cases of a board that have ended. */
+  resultsOf(board: string): readonly CaseResult[] {
+    return this.writer.results.cases.filter(({ target }) => target === board);
   }
 
   /** What the comparison of a board's scenarios with the emulated platform's came to. */

@@ -90,7 +90,16 @@ const facts: Check<FactsSheet> = object(
       "unknown",
     ]),
   },
-  { packageHashes: record(sha256) },
+  {
+    packageHashes: record(sha256),
+    rpmbEvidence: object(
+      { how: list(text) },
+      {
+        counter: object({ authentic: flag }, { before: count, after: count }),
+        scenarios: oneOf(["emulated by Lockstep"]),
+      },
+    ),
+  },
 );
 
 export const runInfo: Check<RunInfo> = object(

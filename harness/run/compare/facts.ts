@@ -16,7 +16,7 @@ const UNKNOWN = "unknown";
 
 /**
  * Where two facts sheets differ. Decisive are board type, platform (emulated, qemu, hardware), what
- * stands behind RPMB, and the major.minor versions of xtest and OP-TEE. What one side does not know
+ * stands behind a board's RPMB, and the major.minor versions of xtest and OP-TEE. What one side does not know
  * is never held against the other.
  */
 export function factDifferences(before: FactsSheet, after: FactsSheet): FactDifference[] {
@@ -27,7 +27,7 @@ export function factDifferences(before: FactsSheet, after: FactsSheet): FactDiff
   };
   add("board type", before.boardType, after.boardType, true);
   add("platform", before.platform, after.platform, true);
-  add("RPMB", before.rpmb, after.rpmb, true);
+  add("RPMB", before.rpmb, after.rpmb, before.platform !== "emulated");
   add("HAB", before.hab, after.hab, false);
   add("HUK", before.huk, after.huk, false);
   for (const [name, a, b] of both(before.versions, after.versions)) {

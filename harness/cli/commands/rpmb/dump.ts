@@ -20,7 +20,7 @@ import { boardName, parseDuration } from "../../options.ts";
 import { onBoardLinux, withHelper } from "./board-part.ts";
 import { PartBlocks } from "./part-blocks.ts";
 import { type DumpDocument, dumpText } from "./dump-report.ts";
-import { cidInput, hukInputs, type KeyFlags, knownKeys } from "./known-keys.ts";
+import { cidInput, hukInputs, type KeyFlags, knownKeys } from "../../known-keys.ts";
 import { partDocument, type PartSheet } from "./verify-report.ts";
 
 interface DumpFlags extends KeyFlags, OpeningFlags {

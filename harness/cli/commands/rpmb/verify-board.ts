@@ -15,7 +15,7 @@ import { bootDeadline, withBoard } from "../../open-board.ts";
 import { boardName } from "../../options.ts";
 import { openKeyFile } from "../../key-opening.ts";
 import { askDeadline, onBoardLinux, withHelper } from "./board-part.ts";
-import { cidInput, expectationOf, hukInputs, knownKeys } from "./known-keys.ts";
+import { cidInput, expectationOf, hukInputs, knownKeys } from "../../known-keys.ts";
 import type { VerifyFlags } from "./verify.ts";
 import type { PartSheet, Verification, VerifyWay } from "./verify-report.ts";
 

@@ -1,7 +1,7 @@
 import { EXIT, type ExitCode } from "../../../base/index.ts";
 import { decodeCid, keyId, type KeyJudgement, type NamedKey } from "../../../rpmb/index.ts";
 import type { Style } from "../../style.ts";
-import { type Expectation, isRoute, NONE_PROGRAMMED } from "./known-keys.ts";
+import { type Expectation, isRoute, NONE_PROGRAMMED } from "../../known-keys.ts";
 
 /** How the part was asked. */
 export type VerifyWay = "image" | "helper" | "mmc-utils" | "u-boot" | "optee";

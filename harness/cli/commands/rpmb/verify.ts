@@ -13,7 +13,7 @@ import {
   type KeyFlags,
   knownKeys,
   NONE_PROGRAMMED,
-} from "./known-keys.ts";
+} from "../../known-keys.ts";
 import { type Verification, verifyDocument, verifyExit, verifyText } from "./verify-report.ts";
 
 export interface VerifyFlags extends KeyFlags, OpeningFlags {

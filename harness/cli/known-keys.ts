@@ -1,6 +1,6 @@
 import type { KeyObject } from "node:crypto";
-import { UsageError } from "../../../base/index.ts";
-import type { BoardConfig } from "../../../board/index.ts";
+import { UsageError } from "../base/index.ts";
+import type { BoardConfig } from "../board/index.ts";
 import {
   CID,
   findHukSource,
@@ -9,9 +9,9 @@ import {
   hukOf,
   keyCandidates,
   type NamedKey,
-} from "../../../rpmb/index.ts";
-import type { CliContext } from "../../context.ts";
-import { parseHex, readHexInput } from "../../hex-input.ts";
+} from "../rpmb/index.ts";
+import type { CliContext } from "./context.ts";
+import { parseHex, readHexInput } from "./hex-input.ts";
 
 /** What the command line says of keys to try. */
 export interface KeyFlags {
