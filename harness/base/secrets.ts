@@ -4,10 +4,21 @@
  */
 export class SecretStore {
   readonly #values = new Set<string>();
+  readonly #listeners: ((value: string) => void)[] = [];
 
-  /** Registers a secret text; values under 4 characters are ignored, they would mask everything. */
+  /**
+   * Registers a secret text; values under 4 characters are ignored, they would mask everything. Keys
+   * are registered as hexadecimal digits, and masked in every form in which bytes are written.
+   */
   add(value: string): void {
-    if (value.length >= 4) this.#values.add(value);
+    if (value.length < 4 || this.#values.has(value)) return;
+    this.#values.add(value);
+    for (const listener of this.#listeners) listener(value);
+  }
+
+  /** Calls `listener` with every value from now on, for those who mask in another thread. */
+  watch(listener: (value: string) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** How many values are registered; grows only, so a cache of `asBytes` can tell when it is old. */

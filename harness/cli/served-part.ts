@@ -1,8 +1,10 @@
 import type { Duplex } from "node:stream";
-import { messageOf } from "../base/index.ts";
+import { messageOf, secrets } from "../base/index.ts";
 import type { BoardConfig, GuestPort } from "../board/index.ts";
 import {
   EmmcRpmb,
+  fieldOf,
+  FRAME,
   FRAME_SIZE,
   openRpmbState,
   RPMB_REQUEST,
@@ -101,6 +103,9 @@ class Use {
     this.#frames += (frames.length + answer.length) / FRAME_SIZE;
     const type = frames.at(FRAME_TYPE_LAST_BYTE);
     if (type === RPMB_REQUEST.PROGRAM_KEY || type === RPMB_REQUEST.WRITE_DATA) this.#writes += 1;
+    if (type === RPMB_REQUEST.PROGRAM_KEY) {
+      secrets.add(Buffer.from(fieldOf(frames, FRAME.keyMac)).toString("hex"));
+    }
     if (type === RPMB_REQUEST.READ_COUNTER || type === RPMB_REQUEST.READ_DATA) this.#reads += 1;
   }
 

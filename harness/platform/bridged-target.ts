@@ -1,5 +1,11 @@
 import { Worker } from "node:worker_threads";
-import { Deadline, InternalError, LockstepError, TargetCrashError } from "../base/index.ts";
+import {
+  Deadline,
+  InternalError,
+  LockstepError,
+  secrets,
+  TargetCrashError,
+} from "../base/index.ts";
 import type { BoardConfig, BridgeTransport, LiveBoard } from "../board/index.ts";
 import { receiveError, sendError } from "../bridge/index.ts";
 import type {
@@ -7,6 +13,7 @@ import type {
   BridgedOutcome,
   BridgedSetup,
   RestartAsked,
+  SecretMet,
   RestartDone,
 } from "./bridged-worker.ts";
 import { bringUp, type ReadyMachine, transportOf } from "./bring-up.ts";
@@ -216,7 +223,11 @@ export class BridgedTarget implements Target {
     const stops: (() => void)[] = [];
     let lost = false;
     const outcome = new Promise<BridgedOutcome>((resolve, reject) => {
-      const onMessage = (message: BridgedOutcome | RestartAsked): void => {
+      const onMessage = (message: BridgedOutcome | RestartAsked | SecretMet): void => {
+        if ("secret" in message) {
+          secrets.add(message.secret);
+          return;
+        }
         if (message.id !== id) return;
         if (message.how !== "restart") resolve(message);
         else void this.#powerCycle(id, worker, () => !lost);

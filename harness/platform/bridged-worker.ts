@@ -10,7 +10,7 @@ import {
   sendError,
   SharedRamMachine,
 } from "../bridge/index.ts";
-import { InternalError, LockstepError } from "../base/index.ts";
+import { InternalError, LockstepError, secrets } from "../base/index.ts";
 import type { Pa, PlatformPort } from "../machine/index.ts";
 import type { RuleSetName } from "../mediator/index.ts";
 import { TaDisk } from "./board-tas.ts";
@@ -54,6 +54,11 @@ export interface BridgedOrder {
   readonly on: Combination;
   /** How the run is to be recorded; not at all when left out. */
   readonly record?: SharedRecording;
+}
+
+/** A key that the board's OP-TEE gave to a part: it must be masked wherever it turns up. */
+export interface SecretMet {
+  readonly secret: string;
 }
 
 /** What the worker asks for in the middle of a scenario: the machine switched off and on. */
@@ -185,7 +190,7 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
       current = boot(scenario, on, touched, (uuid) => missing.push(uuid), recording?.recorder);
       return current;
     };
-    const bench = scenario.rpmb === undefined ? undefined : new RpmbBench(scenario.rpmb);
+    const bench = scenario.rpmb === undefined ? undefined : new RpmbBench(scenario.rpmb, learn);
     const restart = async ({ build }: RestartOptions): Promise<Boot["platform"]> => {
       if (build !== undefined && !isSameBuild(build, bench?.build ?? {})) {
         throw new Skipped("needs the board's OP-TEE exchanged for another build");
@@ -215,6 +220,14 @@ async function execute({ id, reference, args, on, record }: BridgedOrder): Promi
     current?.local?.close();
   }
 }
+
+/** A real OP-TEE's key: whoever writes down what happens here has to know it. */
+const learn = (key: string): void => secrets.add(key);
+secrets.watch((secret) => {
+  const met: SecretMet = { secret };
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  parentPort?.postMessage(met);
+});
 
 parentPort?.on("message", (order: BridgedOrder | RestartDone) => {
   if ("restarted" in order) return;

@@ -194,7 +194,9 @@ class Socket implements RpmbPart, RpmbDevice {
       this.#frames.push(`w${numberOf(request, FRAME.blockCount)}@${address}`);
     } else this.#frames.push(NAMES[type] ?? `type ${type}`);
     if (type === RPMB_REQUEST.PROGRAM_KEY && !this.keyProgrammed) {
-      this.#programmed = keyId(intoKey(fieldOf(request, FRAME.keyMac).slice()));
+      const bytes = fieldOf(request, FRAME.keyMac).slice();
+      this.#bench.onKey(Buffer.from(bytes).toString("hex"));
+      this.#programmed = keyId(intoKey(bytes));
     }
   }
 }
@@ -205,7 +207,11 @@ export class RpmbBench implements RpmbContext {
   build: RpmbBuildOptions;
   readonly parts: readonly Socket[];
 
-  constructor({ route, build = {}, parts = [{}] }: RpmbSetup) {
+  /** Is told of every key that a part is given, in hexadecimal, so that it can be masked. */
+  readonly onKey: (key: string) => void;
+
+  constructor({ route, build = {}, parts = [{}] }: RpmbSetup, onKey = (_key: string): void => {}) {
+    this.onKey = onKey;
     this.route = route;
     this.build = build;
     this.parts = parts.map((spec) => new Socket(this, spec));

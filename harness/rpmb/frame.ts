@@ -84,7 +84,8 @@ export interface RpmbFrame {
 /** The bytes of a field of frame `index`, not copied. Throws RangeError past the end. */
 export function fieldOf(frames: Uint8Array, place: Place, index = 0): Uint8Array {
   const at = startOf(frames, place, index);
-  return frames.subarray(at, at + place.size);
+  // Never a Buffer, whose slice() would share the bytes.
+  return new Uint8Array(frames.buffer, frames.byteOffset + at, place.size);
 }
 
 function startOf(frames: Uint8Array, { offset, size }: Place, index: number): number {

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { createPrivateFile, readPrivateFile, UsageError } from "../../base/index.ts";
+import { createPrivateFile, readPrivateFile, secrets, UsageError } from "../../base/index.ts";
 import { isRpmbKey, rpmbKeyFrom } from "../../rpmb/index.ts";
 import { ageForm, makeSealer, type Sealing, unseal, type Unsealing } from "./age.ts";
 
@@ -33,8 +33,9 @@ export interface KeyFile {
 }
 
 /**
- * Reads a key file: encrypted, 32 raw bytes, or 64 hexadecimal digits. Throws UsageError, with
- * nothing of the content, where it is none, is open to other users, or stays closed.
+ * Reads a key file: encrypted, 32 raw bytes, or 64 hexadecimal digits. The key is masked from then on
+ * wherever text leaves. Throws UsageError, with nothing of the content, where it is none, is open to
+ * other users, or stays closed.
  */
 export async function readKeyFile(file: string, unsealing: Unsealing = {}): Promise<KeyFile> {
   const bytes = await readPrivateFile(file, { what: "the key", limit: MAX_KEY_FILE });
@@ -52,9 +53,13 @@ export async function readKeyFile(file: string, unsealing: Unsealing = {}): Prom
 }
 
 function keyOf(bytes: Buffer, where: string): KeyObject {
-  if (bytes.length === KEY_BYTES) return rpmbKeyFrom(Uint8Array.from(bytes));
+  if (bytes.length === KEY_BYTES) {
+    secrets.add(bytes.toString("hex"));
+    return rpmbKeyFrom(Uint8Array.from(bytes));
+  }
   const digits = bytes.length <= KEY_BYTES * 2 + 2 ? bytes.toString("latin1").trim() : "";
   if (digits.length === KEY_BYTES * 2 && /^[0-9a-f]+$/i.test(digits)) {
+    secrets.add(digits.toLowerCase());
     return rpmbKeyFrom(Uint8Array.from(Buffer.from(digits, "hex")));
   }
   throw new UsageError("this is not the key of a part", {

@@ -50,6 +50,10 @@ const FACTS: FactsSheet = {
   rpmb: "unknown",
 };
 
+/** 16 bytes that count up, as a dump has them. */
+const bytesFrom = (first: number): string =>
+  Array.from({ length: 16 }, (_, i) => (first + i).toString(16)).join(" ");
+
 const CATALOGUE: ClauseCatalogue = {
   format: 1,
   unitTests: true,
@@ -362,13 +366,14 @@ describe("secrets", () => {
     });
   });
 
-  test("in a key dump are masked in the raw console and in its lines alike", async () => {
-    const key = Array.from({ length: 16 }, (_, i) => (0xa0 + i).toString(16)).join(" ");
+  test("in a key dump are masked in the raw console and in its lines alike, and from then on everywhere", async () => {
+    const key = bytesFrom(0xa0);
     const lines = [
       "D/TC:? 0 tee_rpmb_write_and_verify_key:1090 RPMB INIT: Writing Key value:",
       `D/TC:? 0 tee_rpmb_write_and_verify_key:1091 00000000e64523d0  ${key} `,
       `D/TC:? 0 tee_rpmb_write_and_verify_key:1091 00000000e64523e0  ${key} `,
       `D/TC:? 0 dump_something_else:12 00000000e64523e0  ${key} `,
+      `D/TC:? 0 dump_something_else:12 00000000e64523f0  ${bytesFrom(0xd0)} `,
     ];
     const writer = await create();
     let offset = 0;
@@ -378,9 +383,14 @@ describe("secrets", () => {
       offset += text.length + 2;
     }
     const { redactions } = await writer.finish({ exitCode: 0 });
-    expect(redactions.map((one) => one.reason)).toEqual(["RPMB key dump", "RPMB key dump"]);
+    expect(redactions.map((one) => one.reason)).toEqual([
+      "RPMB key dump",
+      "RPMB key dump",
+      "known key in a dump",
+    ]);
     for (const name of ["console-secure.raw", "events.jsonl"]) {
-      expect(read(name).split("a0 a1 a2")).toHaveLength(2);
+      expect(read(name)).not.toContain("a0 a1");
+      expect(read(name).split("d0 d1 d2")).toHaveLength(2);
     }
   });
 });

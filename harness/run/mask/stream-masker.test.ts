@@ -162,6 +162,34 @@ describe("key dumps of a write-key build", () => {
     );
   });
 
+  test("are masked the same when the stream is cut at any one byte, and so are whole frames", () => {
+    const frame = `D/TC:? 0 tee_rpmb_req_pack:698 Dumping data frame 0:\r\n${[1, 2, 3].map((at) => frameLine(at, `${at}f`)).join("")}`;
+    for (const bytes of [dumpOf(PRIVATE), Buffer.from(frame)]) {
+      const whole = feed(masker(), [bytes]);
+      expect(whole.redactions).toHaveLength(2);
+      for (let at = 1; at < bytes.length; at += 1) {
+        expect(feed(masker(), [bytes.subarray(0, at), bytes.subarray(at)])).toEqual(whole);
+      }
+    }
+  });
+
+  test("teach their key: it is masked wherever else it turns up, in any notation", () => {
+    const store = new SecretStore();
+    const subject = new StreamMasker(new KnownSecrets(store));
+    const later = [
+      `x ${PRIVATE}\n`,
+      `y ${Buffer.from(PRIVATE, "hex").toString("base64")}\n`,
+      `60000000: d4c3b2a1 1807f6e5 4d3c2b9a 01020304    ................\n`,
+    ].join("");
+    const { text } = feed(subject, [dumpOf(PRIVATE), Buffer.from(later)]);
+    expect(text.slice(-later.length)).toBe(
+      `x ${"*".repeat(64)}\ny ${"*".repeat(44)}\n60000000: ${"*".repeat(17)} 4d3c2b9a 01020304    ................\n`,
+    );
+    expect(store.size).toBe(1);
+    feed(subject, [GOLDEN]);
+    expect(store.size).toBe(1);
+  });
+
   test("of a published emulation are left alone, as the golden log shows one", () => {
     expect(feed(masker(), [GOLDEN])).toEqual({
       text: GOLDEN.toString("latin1"),

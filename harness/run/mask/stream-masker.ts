@@ -108,8 +108,12 @@ export class StreamMasker {
   #openPrefix(all: Buffer): number {
     let longest = 0;
     for (const secret of this.#known.literals) {
-      for (let n = Math.min(secret.length - 1, all.length); n > longest; n--) {
-        if (all.subarray(all.length - n).equals(secret.subarray(0, n))) longest = n;
+      const first = secret[0] ?? 0;
+      const from = Math.max(0, all.length - secret.length + 1);
+      for (let at = all.indexOf(first, from); at !== -1; at = all.indexOf(first, at + 1)) {
+        const length = all.length - at;
+        if (length <= longest) break;
+        if (all.compare(secret, 0, length, at) === 0) longest = length;
       }
     }
     return longest;

@@ -18,8 +18,7 @@ export class TextMasker {
 
   #literals(text: string): string {
     let out = text;
-    for (const secret of this.#known.literals) {
-      const value = secret.toString("utf8");
+    for (const value of this.#known.texts) {
       if (out.includes(value)) out = out.replaceAll(value, "*".repeat(value.length));
     }
     return out;

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { Command, Option } from "commander";
-import { UsageError } from "../../../base/index.ts";
+import { secrets, UsageError } from "../../../base/index.ts";
 import { derive, type Derivation, keyDigits } from "../../../rpmb/index.ts";
 import type { CliContext } from "../../context.ts";
 import { examples } from "../../help.ts";
@@ -102,6 +102,7 @@ async function deriveOne(context: CliContext, flags: DeriveFlags): Promise<void>
   }
   const derivation = derive(await requestOf(context, flags));
   const { key, keyId, steps, warnings, message, cid } = derivation;
+  secrets.add(keyDigits(key));
   const style = context.style;
   for (const warning of flags.json === true ? [] : warnings) {
     context.err(`${style.err.yellow("warning:")} ${warning}`);
