@@ -6,7 +6,7 @@ import { listBoards, loadBoard } from "../board/index.ts";
 import { loadRecipe } from "../images/index.ts";
 
 test("the boards with a hardware unique key name the one that their OP-TEE was built with", async () => {
-  for (const name of ["qemu-virt-rpmb-huk", "qemu-virt-rpmb-huk32"]) {
+  for (const name of ["qemu-virt-rpmb-huk", "qemu-virt-rpmb-huk-compat"]) {
     const { recipe } = await loadRecipe(name);
     const file = path.join(packageRoot, "boards", "images", name, "huk.hex");
     expect((await readFile(file, "utf8")).trim()).toBe(recipe.optee?.config["CFG_LOCKSTEP_HUK"]);

@@ -32,8 +32,13 @@ export class TestRepository {
     writeFileSync(this.keyring, this.#gpg(["--export"]));
   }
 
-  /** Adds packages and sources and writes the signed index of `suite`. */
-  write(suite: string, packages: readonly PackageSpec[], sources: readonly PackageSpec[]): void {
+  /** Adds packages and sources and writes the signed index of `suite`, which may have expired. */
+  write(
+    suite: string,
+    packages: readonly PackageSpec[],
+    sources: readonly PackageSpec[],
+    validUntil?: Date,
+  ): void {
     const dists = path.join(this.dir, "dists", suite, "main");
     mkdirSync(path.join(dists, "binary-arm64"), { recursive: true });
     mkdirSync(path.join(dists, "source"), { recursive: true });
@@ -51,7 +56,8 @@ export class TestRepository {
       "Origin: Test",
       `Suite: ${suite}`,
       `Codename: ${suite}`,
-      `Date: ${new Date().toUTCString().replace("GMT", "+0000")}`,
+      `Date: ${debianDate(new Date())}`,
+      ...(validUntil === undefined ? [] : [`Valid-Until: ${debianDate(validUntil)}`]),
       "Architectures: arm64",
       "Components: main",
       "SHA256:",
@@ -149,6 +155,7 @@ export class TestRepository {
   }
 }
 
+const debianDate = (date: Date): string => date.toUTCString().replace("GMT", "+0000");
 const sha256 = (content: Buffer): string => createHash("sha256").update(content).digest("hex");
 
 function must(program: string, args: readonly string[]): Buffer {

@@ -4,9 +4,9 @@ import type { RpmbBuildOptions, Scenario, ScenarioContext } from "../../harness/
 import { keyId } from "../../harness/rpmb/index.ts";
 import { DATA_FLAG, STORAGE_ID, StorageClient } from "../support/storage-client.ts";
 
-/** The hardware unique keys of the boards that have one: those of the sheet's vectors V2 and V6. */
+/** The hardware unique keys of the boards that have one: those of the sheet's vectors V2 and V5. */
 const COUNTING = "000102030405060708090a0b0c0d0e0f";
-const COUNTING_32 = `${COUNTING}101112131415161718191a1b1c1d1e1f`;
+const FALLING = "ffeeddccbbaa99887766554433221100";
 
 const NAME = Buffer.from("whose key");
 const DATA = Buffer.from("kept where only one key writes");
@@ -62,5 +62,5 @@ const programs = (build: RpmbBuildOptions): Scenario => ({
 
 export const zeroStub = programs({});
 export const given = programs({ huk: COUNTING, compat: false });
-export const given32 = programs({ huk: COUNTING_32 });
+export const givenCompat = programs({ huk: FALLING });
 export const testKey = programs({ testKey: true });

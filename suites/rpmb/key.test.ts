@@ -41,9 +41,13 @@ check(
     [REVISED]: "d494a91f607f1d55c1118102fd2fadf681dffae1d3185089c96225b9203c4b10",
   },
 );
-check("given32", "RPMB-3.4, RPMB-3.4.V6C: parts get the derived key of a HUK of 32 bytes", {
-  [OTHER]: "2d2b2a0815aa311e297a0c9f8a790dd118c5e4ce665a3cc05b23f40790ca983e",
-});
+check(
+  "givenCompat",
+  "RPMB-3.2, RPMB-3.4.V5C: parts get the derived key of a HUK without a usage word",
+  {
+    [OTHER]: "445f8d667ddc1d54cdc382c81ba485880bdccecee3527bc8d0aaebae565ee7e7",
+  },
+);
 check("testKey", "RPMB-4.TESTKEY: every part gets the published test key", {
   [CARD]: "d3eb3ec36e334c9f988ce2c0b85954610d2bcf8664844df2ab56e6c61bb701e4",
   [OTHER]: "d3eb3ec36e334c9f988ce2c0b85954610d2bcf8664844df2ab56e6c61bb701e4",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The hardware unique key of CFG_LOCKSTEP_HUK, in hexadecimal digits, in place of the all-zero one:
-// a stand-in for a driver that reads a fuse. CFG_HW_UNIQUE_KEY_LENGTH says how many octets it has.
+// The hardware unique key of CFG_LOCKSTEP_HUK, in hexadecimal digits, in place of the all-zero one: a
+// stand-in for a driver that reads a fuse. OP-TEE's own headers say how many octets it has.
 
 #include <assert.h>
 #include <kernel/tee_common_otp.h>

@@ -188,7 +188,7 @@ describe("finding", () => {
       "qemu-virt-hyp",
       "qemu-virt-rpmb",
       "qemu-virt-rpmb-huk",
-      "qemu-virt-rpmb-huk32",
+      "qemu-virt-rpmb-huk-compat",
       "qemu-virt-rpmb-hyp",
       "qemu-virt-rpmb-probe",
       "qemu-virt-rpmb-reset",

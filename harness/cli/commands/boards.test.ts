@@ -35,7 +35,7 @@ test("the list shows every board, and a broken one with the place of its first m
       /^qemu-virt-rpmb-huk +qemu {6}OP-TEE with RPMB and a hardware unique key of its/,
     ),
     expect.stringMatching(
-      /^qemu-virt-rpmb-huk32 +qemu {6}OP-TEE with RPMB and a hardware unique key of 32/,
+      /^qemu-virt-rpmb-huk-compat +qemu {6}OP-TEE with RPMB, a hardware unique key and/,
     ),
     expect.stringMatching(/^qemu-virt-rpmb-hyp +qemu {6}virtualized OP-TEE with RPMB/),
     expect.stringMatching(
@@ -57,7 +57,7 @@ test("--json and --names are for scripts", async () => {
     ["qemu-virt-hyp", "qemu"],
     ["qemu-virt-rpmb", "qemu"],
     ["qemu-virt-rpmb-huk", "qemu"],
-    ["qemu-virt-rpmb-huk32", "qemu"],
+    ["qemu-virt-rpmb-huk-compat", "qemu"],
     ["qemu-virt-rpmb-hyp", "qemu"],
     ["qemu-virt-rpmb-probe", "qemu"],
     ["qemu-virt-rpmb-reset", "qemu"],
