@@ -2,7 +2,7 @@ import type { KeyObject } from "node:crypto";
 import path from "node:path";
 import type { Command } from "commander";
 import { readPrivateFile, secrets, UsageError } from "../base/index.ts";
-import { readKeyFile } from "../provision/index.ts";
+import { readKeyFile, type Unsealing } from "../provision/index.ts";
 import type { CliContext } from "./context.ts";
 import { type PassphraseFlags, readPassphrase } from "./passphrase.ts";
 
@@ -36,16 +36,22 @@ export async function openKeyFile(
     }
     throw new UsageError("there is no --key-file to open with an identity or a passphrase");
   }
+  const file = path.resolve(context.cwd, flags.keyFile);
+  const { key } = await readKeyFile(file, await unsealingOf(context, flags));
+  return key;
+}
+
+/** The identities and the passphrase that the options give. Throws UsageError, keyless. */
+export async function unsealingOf(context: CliContext, flags: OpeningFlags): Promise<Unsealing> {
   const passphrase = await readPassphrase(context, flags, false);
   const identities =
     flags.identity === undefined
       ? undefined
       : await identitiesIn(path.resolve(context.cwd, flags.identity));
-  const { key } = await readKeyFile(path.resolve(context.cwd, flags.keyFile), {
+  return {
     ...(identities !== undefined && { identities }),
     ...(passphrase !== undefined && { passphrase }),
-  });
-  return key;
+  };
 }
 
 /** The identities in a file as age-keygen writes it: one a line, comments between them. */

@@ -15,3 +15,5 @@ export { makePlan, type Plan } from "./plan/plan.ts";
 export type * from "./plan/situation.ts";
 export { ROUTES, ROUTE_TITLES } from "./plan/situation.ts";
 export { hasProgram, programKey, writeKeyByMmcUtils } from "./write-key.ts";
+export { type OpteeLine, opteeLine, summarizeLines } from "./optee-lines.ts";
+export { databaseKeyOf } from "./database.ts";

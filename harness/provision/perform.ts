@@ -235,7 +235,7 @@ async function act(
   } catch (error) {
     // What the part has is not known: the intent stays open, and the next run finds out.
     throw new InfrastructureError("after programming, the part could not be asked what it has", {
-      seen: messageOf(failure ?? error),
+      seen: tell(failure ?? error),
       next: "The ledger keeps the attempt open. Bring the board up and run `lockstep rpmb verify`, then the plan again.",
       cause: failure ?? error,
     });
@@ -244,7 +244,7 @@ async function act(
   const right = key === undefined ? endOf(judgement) === "programmed" : match?.key === key;
   if (right && judgement.verdict !== "replayable") {
     const counter = judgement.counter?.value ?? -1;
-    const remark = failure === undefined ? note : `after an error: ${messageOf(failure)}`;
+    const remark = failure === undefined ? note : `after an error: ${tell(failure)}`;
     await end(options, {
       kind: "done",
       id,
@@ -257,12 +257,18 @@ async function act(
     return { judgement, note: remark };
   }
   const left = endOf(judgement);
-  const reason = failure === undefined ? judgement.reason : messageOf(failure);
+  const reason = failure === undefined ? judgement.reason : tell(failure);
   if (left !== "unknown") {
     await end(options, { kind: "failed", id, cid, part: left, reason: reason.slice(0, 1000) });
   }
   throw failureOf(failure, judgement, left);
 }
+
+/** What an error says, with what was seen. */
+const tell = (error: unknown): string =>
+  error instanceof LockstepError && error.seen !== undefined
+    ? `${error.message}: ${error.seen}`
+    : messageOf(error);
 
 function failureOf(failure: unknown, judgement: KeyJudgement, left: PartEnd): LockstepError {
   const [match] = judgement.matches;
@@ -272,7 +278,7 @@ function failureOf(failure: unknown, judgement: KeyJudgement, left: PartEnd): Lo
       : `${judgement.verdict}: ${judgement.reason}`;
   const details: ErrorDetails = {
     expected: "the key of the plan, proven under a fresh nonce",
-    seen: failure === undefined ? seen : `${messageOf(failure)}; then ${seen}`,
+    seen: failure === undefined ? seen : `${tell(failure)}; then ${seen}`,
     next:
       left === "blank"
         ? "The part is still blank. Mend the cause and make a new plan; the code is used up."

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { EXIT, packageRoot, UsageError } from "../../base/index.ts";
+import { EXIT, UsageError } from "../../base/index.ts";
 import type { BoardConfig, BridgeTransport } from "../../board/index.ts";
 import type { Conduit } from "../../machine/index.ts";
 import type { RuleSetName } from "../../mediator/index.ts";
@@ -17,6 +17,7 @@ import {
   type StressKind,
 } from "../../run/index.ts";
 import type { CliContext } from "../context.ts";
+import { lockstepVersion } from "../version.ts";
 import { runDocument } from "./document.ts";
 import { planRun, type RunPlan } from "./plan.ts";
 import { type BoardRunner, RunSession } from "./session.ts";
@@ -234,11 +235,4 @@ function seedOf(context: CliContext, flags: RunFlags): number {
     throw new UsageError(`LOCKSTEP_SEED is "${text}"`, { expected: "a whole number" });
   }
   return Number(text) >>> 0;
-}
-
-function lockstepVersion(): string {
-  const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
-    version: string;
-  };
-  return manifest.version;
 }

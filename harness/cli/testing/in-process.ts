@@ -11,7 +11,11 @@ export interface HereResult {
 /** Runs a command line in this process: for many small cases, each of which would cost a start. */
 export async function lockstepHere(
   args: readonly string[],
-  run: { readonly cwd?: string; readonly input?: string | Uint8Array } = {},
+  run: {
+    readonly cwd?: string;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly input?: string | Uint8Array;
+  } = {},
 ): Promise<HereResult> {
   const texts = { stdout: "", stderr: "" };
   const sink = (name: keyof typeof texts): PassThrough => {
@@ -25,7 +29,7 @@ export async function lockstepHere(
     stderr: sink("stderr"),
   };
   const code = await runCli(args, {
-    env: {},
+    env: run.env ?? {},
     cwd: run.cwd ?? tmpdir(),
     streams,
     abort: new AbortController().signal,

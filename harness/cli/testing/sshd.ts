@@ -24,8 +24,11 @@ export interface Sshd {
   stop(): Promise<void>;
 }
 
-/** Starts a real sshd on a free local port, with keys of its own in `dir`. */
-export async function startSshd(dir: string): Promise<Sshd> {
+/**
+ * Starts a real sshd on a free local port, with keys of its own in `dir`. Its sessions find programs in
+ * `bin` first, where one is given.
+ */
+export async function startSshd(dir: string, bin?: string): Promise<Sshd> {
   const file = (name: string): string => path.join(dir, name);
   for (const name of ["host", "other", "accepted", "stranger"]) {
     spawnSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", file(name)]);
@@ -43,6 +46,7 @@ export async function startSshd(dir: string): Promise<Sshd> {
     "UsePAM=no",
     "PasswordAuthentication=no",
     "PermitRootLogin=prohibit-password",
+    ...(bin === undefined ? [] : [`SetEnv=PATH=${bin}:${process.env["PATH"] ?? "/usr/bin:/bin"}`]),
   ];
   const child = spawn(
     SSHD,

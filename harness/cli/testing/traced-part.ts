@@ -34,8 +34,15 @@ export type TracedDevice = (request: Uint8Array, count: number) => Uint8Array | 
 const COMMAND = 72;
 const HEAD = 8 + 2 * COMMAND;
 
-/** Lets our helper, on this host, talk to `device` as if that were the kernel's eMMC. */
-export async function startTracedPart(dir: string, device: TracedDevice): Promise<TracedPart> {
+/**
+ * Lets our helper, on this host, talk to `device` as if that were the kernel's eMMC, its attributes in the
+ * folder `sysfs`, where one is given.
+ */
+export async function startTracedPart(
+  dir: string,
+  device: TracedDevice,
+  sysfs = "",
+): Promise<TracedPart> {
   const bin = path.join(dir, "fake-bin");
   mkdirSync(bin);
   const tracer = path.join(dir, "mmc-tracer");
@@ -52,7 +59,7 @@ set -e
 gcc "$@"
 while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done
 mv "$out" ${native}
-printf '#!/bin/sh\\nexec ${tracer} ${socket} ${native} "$@"\\n' >"$out"
+printf '#!/bin/sh\\n[ $# = 1 ] && set -- "$1" ${sysfs}\\nexec ${tracer} ${socket} ${native} "$@"\\n' >"$out"
 chmod 755 "$out"
 `,
   );

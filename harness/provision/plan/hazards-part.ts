@@ -237,7 +237,7 @@ export const COUNTER_LINE: HazardRule = {
     severity: "note",
     what: "a key is programmed once, cannot be read back and cannot be changed; a wrong one makes the part useless to OP-TEE",
     mend: writesByTool(situation)
-      ? "Compare the key id above with that of `lockstep rpmb derive --json`, derived on another machine."
+      ? "Compare the key id above with one that was derived on another machine."
       : "Program one expendable unit first, and verify it.",
   }),
 };

@@ -40,8 +40,11 @@ export function stepsOf(situation: Situation): PlanStep[] {
           commands: [`${KEY_CLIENT.program} ${cid}`],
         },
         {
-          title: "Compare its id with that of the derived key",
-          commands: [`lockstep rpmb derive ${deriveWords(situation)} --cid ${cid} --json`],
+          title:
+            "Compare its id with that of the derived key, which is printed when a key file is written",
+          commands: [
+            `lockstep rpmb derive ${deriveWords(situation)} --cid ${cid} --out-key FILE --recipient RECIPIENT`,
+          ],
         },
         write,
         ...after(situation),
@@ -50,8 +53,11 @@ export function stepsOf(situation: Situation): PlanStep[] {
     case "offline":
       return [
         {
-          title: "Derive the key from hardware unique key and CID",
-          commands: [`lockstep rpmb derive ${deriveWords(situation)} --cid ${cid} --json`],
+          title:
+            "Derive the key from hardware unique key and CID, and compare its id; a key file shows it and not the key",
+          commands: [
+            `lockstep rpmb derive ${deriveWords(situation)} --cid ${cid} --out-key FILE --recipient RECIPIENT`,
+          ],
         },
         write,
         ...after(situation),

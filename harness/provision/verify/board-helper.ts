@@ -19,6 +19,8 @@ export interface HelperOptions {
 /** The helper on a board, until it is closed. */
 export interface BoardHelper extends RpmbChannel {
   readonly facts: PartFacts;
+  /** The facts as they are at this moment. */
+  readFacts(): Promise<PartFacts>;
   /** Removes everything that was put on the board. Safe to call twice; never throws. */
   close(): Promise<void>;
 }
@@ -55,6 +57,7 @@ export async function openBoardHelper(options: HelperOptions): Promise<BoardHelp
     const { attributes } = await run("");
     return {
       facts: partFacts(attributes),
+      readFacts: async () => partFacts((await run("")).attributes),
       frames: async (request, count) => {
         if (count < 1 || count > HELPER_MAX_FRAMES) {
           throw new RangeError(`${count} frames at once: at most ${HELPER_MAX_FRAMES}`);

@@ -3,6 +3,7 @@ import type { CommandBuilder } from "../../context.ts";
 import { examples } from "../../help.ts";
 import { buildDerive } from "./derive.ts";
 import { buildDump } from "./dump.ts";
+import { buildProvision } from "./provisioning/provision.ts";
 import { buildVerify } from "./verify.ts";
 
 export const build: CommandBuilder = (context) => {
@@ -12,6 +13,7 @@ export const build: CommandBuilder = (context) => {
   command.addCommand(buildDerive(context));
   command.addCommand(buildVerify(context));
   command.addCommand(buildDump(context));
+  command.addCommand(buildProvision(context));
   return examples(command, [
     ["lockstep rpmb derive --huk @huk.bin --cid @/sys/block/mmcblk2/device/cid", "a part's key"],
   ]);
