@@ -4,6 +4,8 @@ import { PAGE_SIZE, type Pa, type PhysicalMemory } from "../machine/index.ts";
 /** Bytes that a memory reference points into. Offsets and lengths are in bytes. */
 export interface MemoryObject {
   readonly size: number;
+  /** Where byte 0 lies in its page; at its start when absent. */
+  readonly offset?: number;
   /** A copy. Throws RangeError outside the object. */
   read(offset: number, length: number): Uint8Array;
   /** Throws RangeError outside the object. */

@@ -90,6 +90,22 @@ export class TaParam {
     return this.memory === undefined;
   }
 
+  /**
+   * Changes the 32-bit word at the start with one atomic access, which faults where the memory is not
+   * aligned. Gives the new value.
+   */
+  add(change: number): number {
+    if ((((this.memory?.offset ?? 0) + this.offset) & 3) !== 0) {
+      throw new RangeError("data abort: atomic access to memory that is not aligned");
+    }
+    const bytes = this.read(0, 4);
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const value = (view.getUint32(0, true) + change) >>> 0;
+    view.setUint32(0, value, true);
+    this.write(bytes);
+    return value;
+  }
+
   read(at = 0, length: number = this.capacity - at): Uint8Array {
     if (length === 0) return new Uint8Array(0);
     if (this.memory === undefined || at < 0 || at + length > this.capacity) {

@@ -8,7 +8,7 @@ import {
   registerMemory,
   uuidFromMemory,
 } from "../support/client.ts";
-import { CRYPT, DEVICES, INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
+import { CONCURRENT, CRYPT, DEVICES, INVOKE_TESTS, OS_TEST } from "../support/tas.ts";
 
 const client = (
   clauses: readonly string[],
@@ -135,6 +135,26 @@ export const outOfBounds = client(["TEE-2.2.CHECKS", "MSG-5.MEMREF_PARTIAL"], fu
   yield* tee.releaseSharedMemory(memory);
   return { result: invoked.result, fromTa: invoked.origin === 4 };
 });
+
+/** A TA counts atomically in shared memory: aligned, and beginning at an odd byte, which faults. */
+export const atomicInShared = client(
+  ["MSG-5.MEMREF_PARTIAL", "MSG-2.4.TA_PANICKED"],
+  function* (tee) {
+    const memory = yield* allocateMemory(tee, 16);
+    const results: Data[] = [];
+    for (const at of [0, 4, 2, 1]) {
+      const session = yield* openSession(tee, CONCURRENT.uuid);
+      const { result, origin } = yield* tee.invokeCommand(session, CONCURRENT.BUSY_LOOP, [
+        TeecParam.partial(TEEC_PARAM.MEMREF_PARTIAL_INOUT, memory, at, 8),
+        TeecParam.value(TEEC_PARAM.VALUE_INOUT, 1),
+      ]);
+      results.push({ result, origin });
+      yield* tee.closeSession(session);
+    }
+    yield* tee.releaseSharedMemory(memory);
+    return results;
+  },
+);
 
 /** Login classes as the TA sees them. */
 export const logins: Scenario = {

@@ -69,6 +69,16 @@ test(
 );
 
 test(
+  "a TA that counts atomically in shared memory dies where that is not aligned",
+  "atomicInShared",
+  async (run) => {
+    const counted = { result: 0, origin: 4 };
+    const dead = { result: 0xffff_3024, origin: 3 };
+    expect(await run()).toEqual([counted, counted, dead, dead]);
+  },
+);
+
+test(
   "logins give the client UUIDs that the kernel makes, and some are not for user space",
   "logins",
   async (run) => {

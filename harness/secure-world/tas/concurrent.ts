@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { TEEC } from "../../optee-abi/index.ts";
-import { paramTypes, type TaParam, type TaParams, TEE_PARAM, typesOf } from "../param.ts";
+import { paramTypes, type TaParams, TEE_PARAM, typesOf } from "../param.ts";
 import type { SecureTask } from "../thread.ts";
 import type { TaInstance, TrustedApplication } from "./ta.ts";
 import type { TeeApi } from "./tee-api.ts";
@@ -17,16 +17,6 @@ const SHA256 = paramTypes(
   TEE_PARAM.MEMREF_OUTPUT,
 );
 
-/** Adds to the counter at the start of a shared buffer and gives its new value. */
-function count(shared: TaParam, change: 1 | -1): number {
-  const bytes = shared.read(0, 4);
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const value = (view.getUint32(0, true) + change) >>> 0;
-  view.setUint32(0, value, true);
-  shared.write(bytes);
-  return value;
-}
-
 /** Keeps busy for parameter 1's `a` rounds; its `b` tells how many did so at the same time. */
 function* invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<number> {
   const [shared, rounds, input, output] = params;
@@ -37,7 +27,7 @@ function* invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<num
   if (typesOf(params) !== types || shared.capacity < 4) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   if (types === SHA256 && output.capacity < 32) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
   const total = rounds.a;
-  rounds.b = count(shared, 1);
+  rounds.b = shared.add(1);
   let hash: Uint8Array = new Uint8Array(0);
   for (let round = 0; round < total; round += 1) {
     if (types === SHA256) hash = createHash("sha256").update(input.read()).digest();
@@ -47,7 +37,7 @@ function* invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<num
     output.write(hash);
     output.size = hash.length;
   }
-  count(shared, -1);
+  shared.add(-1);
   return TEEC.TEEC_SUCCESS;
 }
 
