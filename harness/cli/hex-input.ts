@@ -69,6 +69,10 @@ export function parseHex(text: string, input: HexInput, where: string | undefine
 }
 
 function expectation({ sizes }: HexInput): string {
+  if (sizes.length > 2) {
+    const [least, most] = [Math.min(...sizes), Math.max(...sizes)];
+    return `${least * 2} to ${most * 2} hexadecimal digits (${least} to ${most} bytes)`;
+  }
   const digits = sizes.map((size) => size * 2).join(" or ");
   return `${digits} hexadecimal digits (${sizes.join(" or ")} bytes)`;
 }

@@ -17,8 +17,11 @@ export type DerivationRequest =
       readonly usage: "ssk";
       readonly huk: Huk;
       readonly compat: boolean;
-      /** 32 bytes, of builds with CFG_CORE_HUK_SUBKEY_COMPAT_USE_OTP_DIE_ID. */
-      readonly dieId?: Uint8Array;
+      /**
+       * Of builds with CFG_CORE_HUK_SUBKEY_COMPAT_USE_OTP_DIE_ID: the platform's, 1 to 32 bytes, which
+       * zeros fill up, or what a platform without one derives from the hardware unique key.
+       */
+      readonly dieId?: Uint8Array | "derived";
     }
   | { readonly usage: "test-key" };
 
@@ -43,8 +46,8 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 const hex2 = (byte: number): string => byte.toString(16).padStart(2, "0");
 
 /**
- * Derives a key and says how. Throws RangeError for a CID that is not 16 or a die id that is not 32
- * bytes.
+ * Derives a key and says how. Throws RangeError for a CID that has not 16 or a die id that has not 1
+ * to 32 bytes.
  */
 export function derive(request: DerivationRequest): Derivation {
   if (request.usage === "test-key") {
@@ -81,11 +84,17 @@ export function derive(request: DerivationRequest): Derivation {
         `the CID ends in ${hex2(request.cid[CID.CRC.offset] ?? 0)}, but its CRC7 asks for ${hex2(fields.expectedCrc)}: check it against the part, for every digit but PRV and CRC changes the key`,
       );
     }
-  } else if (request.dieId !== undefined && request.dieId.length !== 32) {
-    throw new RangeError(`a die id has 32 bytes, not ${request.dieId.length}`);
   }
   const usage = request.usage === "rpmb" ? HUK_USAGE.RPMB : HUK_USAGE.SSK;
-  const dieId = request.usage === "ssk" ? request.dieId : undefined;
+  const dieId = request.usage === "ssk" ? dieIdOf(request.huk, request.dieId) : undefined;
+  if (request.usage === "ssk" && dieId !== undefined) {
+    const note = request.dieId === "derived" ? "HMAC of usage word 2 under the HUK" : "OTP";
+    steps.push({ name: "die id", value: hex(dieId), note });
+  } else if (request.usage === "ssk" && compat && huk.source.name.startsWith("caam")) {
+    warnings.push(
+      "OP-TEE for i.MX takes the part's die id unless an SE05x is used, and none is given: this is another build's key",
+    );
+  }
   const options = { compat, ...(dieId !== undefined && { dieId }) };
   const message = subkeyMessage(usage, data, options);
   steps.push(messageStep(request.usage, compat, dieId !== undefined, message));
@@ -98,6 +107,23 @@ export function derive(request: DerivationRequest): Derivation {
     steps,
     warnings,
   };
+}
+
+const DIE_ID_SIZE = 32;
+
+/** The 32 bytes that stand for the chip in the compat storage key. */
+function dieIdOf(huk: Huk, dieId: Uint8Array | "derived" | undefined): Uint8Array | undefined {
+  if (dieId === undefined) return undefined;
+  if (dieId === "derived") {
+    const empty = new Uint8Array(0);
+    return deriveSubkey(huk.key, HUK_USAGE.DIE_ID, empty, { compat: true }).export();
+  }
+  if (dieId.length === 0 || dieId.length > DIE_ID_SIZE) {
+    throw new RangeError(`a die id has 1 to ${DIE_ID_SIZE} bytes, not ${dieId.length}`);
+  }
+  const padded = new Uint8Array(DIE_ID_SIZE);
+  padded.set(dieId);
+  return padded;
 }
 
 function messageStep(

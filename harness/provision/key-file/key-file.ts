@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { createPrivateFile, readPrivateFile, secrets, UsageError } from "../../base/index.ts";
+import { PrivateFile, readPrivateFile, secrets, UsageError } from "../../base/index.ts";
 import { isRpmbKey, rpmbKeyFrom } from "../../rpmb/index.ts";
 import { ageForm, makeSealer, type Sealing, unseal, type Unsealing } from "./age.ts";
 
@@ -9,7 +9,7 @@ const KEY_BYTES = 32;
 
 /**
  * Writes a part's key as 32 raw bytes, what `mmc rpmb write-key` takes, encrypted in the age format
- * unless `plain`. Mode 0600; never overwrites. Throws UsageError as `createPrivateFile` and
+ * unless `plain`. Mode 0600; never overwrites. Throws UsageError as `PrivateFile` and
  * `makeSealer` do, RangeError for a key that is not 32 bytes.
  */
 export async function writeKeyFile(
@@ -19,11 +19,15 @@ export async function writeKeyFile(
 ): Promise<void> {
   if (!isRpmbKey(key)) throw new RangeError("a key file holds a key of 32 bytes");
   const sealer = protection === "plain" ? undefined : await makeSealer(protection);
+  // The name first: a passphrase takes a second or two to become a key.
+  const out = await PrivateFile.create(file);
   const raw = key.export();
   try {
-    await createPrivateFile(file, sealer === undefined ? raw : await sealer.seal(raw));
+    await out.write(sealer === undefined ? raw : await sealer.seal(raw));
+    await out.commit();
   } finally {
     raw.fill(0);
+    await out.discard();
   }
 }
 

@@ -59,14 +59,7 @@ export async function requestOf(
           sizes: [CID.size],
           secret: false,
         });
-  const dieId =
-    flags.dieId === undefined
-      ? undefined
-      : await readHexInput(context, flags.dieId, {
-          what: "the die id",
-          sizes: [32],
-          secret: false,
-        });
+  const dieId = await dieIdOf(context, flags.dieId);
   const value =
     flags.huk === undefined
       ? undefined
@@ -86,6 +79,21 @@ export async function requestOf(
     });
   }
   return { usage: "rpmb", huk, cid, compat };
+}
+
+/** Sizes of a die id; OP-TEE fills it up with zeros. */
+const DIE_ID_SIZES = Array.from({ length: 32 }, (_, at) => at + 1);
+
+async function dieIdOf(
+  context: CliContext,
+  text: string | undefined,
+): Promise<Uint8Array | "derived" | undefined> {
+  if (text === undefined || text === "derived") return text;
+  return await readHexInput(context, text, {
+    what: "the die id",
+    sizes: DIE_ID_SIZES,
+    secret: false,
+  });
 }
 
 function refuseContradictions(flags: RequestFlags, name: string): void {

@@ -38,7 +38,10 @@ export function buildDerive(context: CliContext): Command {
         .choices(["rpmb", "ssk"])
         .default("rpmb"),
     )
-    .option("--die-id <hex>", "32 bytes, for the ssk of builds that take the OTP die id")
+    .option(
+      "--die-id <hex>",
+      "for the ssk of builds that take the OTP die id: its 1 to 32 bytes, or `derived` where the platform has none",
+    )
     .option("--no-compat", "as builds with CFG_CORE_HUK_SUBKEY_COMPAT=n derive it")
     .option(
       "--explain",
