@@ -100,7 +100,10 @@ export class BridgedTarget implements Target {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
-    if (scenario.rpmb !== undefined) await requireBuild(this.board, scenario.rpmb.build ?? {});
+    const { rpmb } = scenario;
+    if (rpmb !== undefined && (rpmb.anyBuild !== true || this.board.rpmb === undefined)) {
+      await requireBuild(this.board, rpmb.build ?? {});
+    }
     const everyUs = interruptPeriodOf(scenario);
     if (record === undefined) return await this.#execute(reference, args, combination, everyUs);
     const trace = (this.#trace ??= new SharedRun());

@@ -57,6 +57,8 @@ export interface RpmbSetup {
   readonly route: RpmbRoute;
   /** On boards whose OP-TEE is built in another way, or not known, the scenario is skipped. */
   readonly build?: RpmbBuildOptions;
+  /** It runs on boards with RPMB whose OP-TEE is built in another way, too. */
+  readonly anyBuild?: true;
   /** In the order in which a kernel announces them; one blank part when left out. */
   readonly parts?: readonly RpmbPartSpec[];
 }

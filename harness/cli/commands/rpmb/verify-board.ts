@@ -17,6 +17,7 @@ import { openKeyFile } from "../../key-opening.ts";
 import { askDeadline, onBoardLinux, withHelper } from "./board-part.ts";
 import { cidInput, expectationOf, hukInputs, knownKeys } from "../../known-keys.ts";
 import type { VerifyFlags } from "./verify.ts";
+import { judgeTraffic, watchOptee } from "./verify-optee.ts";
 import type { PartSheet, Verification, VerifyWay } from "./verify-report.ts";
 
 /** What asking came to, before it is held against what was expected. */
@@ -42,7 +43,12 @@ export async function verifyBoard(context: CliContext, flags: VerifyFlags): Prom
   if (flags.loaderMmc !== undefined && over !== "bridge") {
     throw new UsageError("--loader-mmc belongs to --over bridge");
   }
-  if (over === "bridge") return await throughLoader(context, config, flags, finish);
+  if (over === "bridge") {
+    const served = config.rpmb?.emulated !== undefined && flags.loaderMmc === undefined;
+    return served
+      ? await throughOptee(context, config, givenCid, finish)
+      : await throughLoader(context, config, flags, finish);
+  }
   if (over === "mmc-utils") {
     return await onBoardLinux(context, config, flags, async ({ commands, device, deadline }) => {
       const claim = await counterByMmcUtils(commands, device, deadline, config.name);
@@ -54,6 +60,24 @@ export async function verifyBoard(context: CliContext, flags: VerifyFlags): Prom
       const judge: Asked["judge"] = async (keys) => await verifyKey(helper, keys);
       return await finish({ way: "helper", subject: place.device, part: helper.facts, judge });
     });
+  });
+}
+
+async function throughOptee(
+  context: CliContext,
+  config: BoardConfig,
+  givenCid: Uint8Array | undefined,
+  finish: (asked: Asked) => Promise<Verification>,
+): Promise<Verification> {
+  const cid = givenCid ?? writtenCid(config) ?? new Uint8Array(0);
+  const hex = Buffer.from(cid).toString("hex");
+  const traffic = await watchOptee(context, config, hex);
+  const sizeMultiplier = config.rpmb?.emulated?.sizeMultiplier;
+  return await finish({
+    way: "optee",
+    subject: "OP-TEE",
+    part: { cid, ...(sizeMultiplier !== undefined && { sizeMultiplier }) },
+    judge: async (keys) => judgeTraffic(traffic, keys),
   });
 }
 

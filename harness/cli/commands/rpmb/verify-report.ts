@@ -146,7 +146,8 @@ const WAYS: Readonly<Record<VerifyWay, string>> = {
   helper: "the part, by one counter read with a random nonce",
   "mmc-utils": "mmc-utils on the board",
   "u-boot": "U-Boot's own mmc command",
-  optee: "the board's OP-TEE, by what it exchanged with a copy of the part that Lockstep serves",
+  optee:
+    "the board's OP-TEE, by what it did with a blank part of this CID that Lockstep served for this",
 };
 
 function counterText(counter: KeyJudgement["counter"]): string | undefined {
