@@ -14,7 +14,7 @@ export default {
       ...unit,
       displayName: "boards",
       testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
-      testPathIgnorePatterns: ["/(?:xen|agent-imx|linux-rpmb)\\.board\\.test\\.js$"],
+      testPathIgnorePatterns: ["/(?:xen|agent-imx|linux-rpmb|key-service)\\.board\\.test\\.js$"],
     },
     {
       // Those that need a QEMU with the machine imx8mp-evk, and no image.
@@ -27,6 +27,12 @@ export default {
       ...unit,
       displayName: "xen",
       testMatch: ["<rootDir>/dist/harness/**/xen.board.test.js"],
+    },
+    {
+      // Those that need a board with the key-read service, named by LOCKSTEP_TEST_KEY_BOARD.
+      ...unit,
+      displayName: "key-service",
+      testMatch: ["<rootDir>/dist/harness/**/key-service.board.test.js"],
     },
     {
       // Those that need the image qemu-virt-rpmb.

@@ -105,8 +105,8 @@ export async function buildOptee(
     },
   );
   const seconds = Math.round((performance.now() - started) / 100) / 10;
-  const results = goals.map((goal) => path.join(tree, goal));
-  await publish(folder, results, made.stdout + made.stderr, seconds);
+  const log = made.stdout + made.stderr;
+  await publish(folder, path.join(tree, OUT), recipe, { log, seconds, name: source.record.name });
   await removeTree(tree);
   return { id, folder, commands, seconds, cached: false };
 }
@@ -152,24 +152,33 @@ async function finished(folder: string, recipe: RecipeOptee): Promise<BuildRecor
 /** Puts a build into the cache: whole, or not at all. */
 async function publish(
   folder: string,
-  results: readonly string[],
-  log: string,
-  seconds: number,
+  out: string,
+  { results }: RecipeOptee,
+  build: { readonly log: string; readonly seconds: number; readonly name: string },
 ): Promise<void> {
   const fresh = `${folder}.${randomBytes(4).toString("hex")}.tmp`;
   await mkdir(fresh, { recursive: true });
-  const files: [string, { size: number; sha256: string }][] = [];
-  for (const result of results) {
-    const name = path.basename(result);
-    const target = path.join(fresh, name);
-    await copyFile(result, target);
-    files.push([name, { size: (await stat(target)).size, sha256: await sha256File(target) }]);
+  try {
+    const files: [string, { size: number; sha256: string }][] = [];
+    for (const result of results) {
+      const name = path.basename(result);
+      const target = path.join(fresh, name);
+      await copyFile(path.join(out, result), target).catch((error: unknown) => {
+        throw new InfrastructureError(`the build of ${build.name} left no ${result}`, {
+          next: "Compare the recipe's optee.results with this version of the source",
+          cause: error,
+        });
+      });
+      files.push([name, { size: (await stat(target)).size, sha256: await sha256File(target) }]);
+    }
+    await writeFile(path.join(fresh, "build.log"), build.log);
+    const record: BuildRecord = { seconds: build.seconds, files: Object.fromEntries(files) };
+    await writeFile(path.join(fresh, RECORD), `${JSON.stringify(record, undefined, 2)}\n`);
+    await removeTree(folder);
+    await rename(fresh, folder);
+  } finally {
+    await removeTree(fresh);
   }
-  await writeFile(path.join(fresh, "build.log"), log);
-  const record: BuildRecord = { seconds, files: Object.fromEntries(files) };
-  await writeFile(path.join(fresh, RECORD), `${JSON.stringify(record, undefined, 2)}\n`);
-  await removeTree(folder);
-  await rename(fresh, folder);
 }
 
 async function compilerVersion(options: CommandOptions): Promise<string> {
