@@ -1,3 +1,4 @@
+export { DEVICE_PTA_CMD, enumerateDevices } from "./device-enumeration.ts";
 export { OpteeDriver } from "./driver.ts";
 export * from "./i2c.ts";
 export { Kernel, type KernelOptions, type SmcEvent } from "./kernel.ts";

@@ -20,6 +20,8 @@ export interface RpmbBuildOptions {
   readonly compat?: boolean;
   /** CFG_RPMB_RESET_FAT. */
   readonly resetFat?: boolean;
+  /** CFG_REE_FS. */
+  readonly reeFs?: boolean;
   /** A published hardware unique key in hex; the all-zero stub when left out. */
   readonly huk?: string;
   /** What `plat_rpmb_key_is_ready` says; true when left out. */
@@ -32,6 +34,7 @@ export const USUAL_BUILD = {
   testKey: false,
   compat: true,
   resetFat: false,
+  reeFs: true,
   huk: "",
   keyReady: true,
 } as const satisfies Required<RpmbBuildOptions>;
@@ -103,10 +106,13 @@ export function cidOf(hex: string): Uint8Array {
 
 /** The model's build: 4.10, the release of the boards with RPMB. */
 export function opteeBuildOf(build: RpmbBuildOptions, virtualized: boolean): OpteeBuild {
-  const { writeKey, testKey, compat, resetFat } = { ...USUAL_BUILD, ...build };
+  const { writeKey, testKey, compat, resetFat, reeFs } = { ...USUAL_BUILD, ...build };
   return {
     ...OPTEE_4_10,
+    gitSha1: 0n,
+    threads: 2,
     virtualization: virtualized,
+    reeFs,
     rpmbFs: true,
     rpmbWriteKey: writeKey,
     rpmbTestKey: testKey,
@@ -124,7 +130,7 @@ export async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions)
   if (known === undefined) {
     throw new Skipped(`needs an OP-TEE with RPMB storage, board ${board.name} has no \`rpmb\``);
   }
-  const { writeKey, testKey, compat, resetFat, huk, keyReady } = { ...USUAL_BUILD, ...wanted };
+  const { writeKey, testKey, compat, resetFat, reeFs, huk, keyReady } = { ...USUAL_BUILD, ...wanted };
   const seen: readonly (readonly [string, boolean | string, boolean | string | undefined])[] = [
     ["write_key", writeKey, known.writeKey],
     ["test_key", testKey, known.testKey ?? false],
@@ -139,6 +145,7 @@ export async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions)
       `needs an OP-TEE built with ${name} ${String(need)}, board ${board.name} ${what}`,
     );
   }
+  if (!reeFs) throw new Skipped("needs an OP-TEE without storage in files");
   if (!keyReady) throw new Skipped("needs a platform that is not ready to program keys");
   if (huk !== "" && !(await hasHuk(board, huk))) {
     throw new Skipped(`needs a published hardware unique key, board ${board.name} has another`);

@@ -7,6 +7,7 @@ export * from "./derivation.ts";
 export * from "./device.ts";
 export * from "./emmc.ts";
 export * from "./frame.ts";
+export * from "./fs-block.ts";
 export * from "./huk.ts";
 export * from "./key.ts";
 export { keyId } from "./key-id.ts";

@@ -33,6 +33,23 @@ export interface TraceData {
   readonly digest: string;
   /** The first 32 of them in hexadecimal. */
   readonly head: string;
+  /** Where they are RPMB frames, those. */
+  readonly frames?: readonly TraceFrame[];
+}
+
+/** An RPMB data frame. A key that is programmed is left out, data are there by their digest only. */
+export interface TraceFrame {
+  readonly type: number;
+  readonly result: number;
+  /** Of the first 256-byte block. */
+  readonly address: number;
+  readonly count: number;
+  readonly counter: number;
+  /** In hexadecimal; empty for zeros. */
+  readonly nonce: string;
+  readonly mac: string;
+  /** What the data are, where the type of frame has any: `zero`, `partition …`, `entry …`, `data …`. */
+  readonly block?: string;
 }
 
 export interface TraceParam {

@@ -56,6 +56,11 @@ export class StorageClient {
     return new StorageClient(tee, yield* openSession(tee, uuid));
   }
 
+  /** On a session that is open. */
+  static with(tee: TeecContext, session: TeecSession): StorageClient {
+    return new StorageClient(tee, session);
+  }
+
   *end(): Task {
     yield* this.tee.closeSession(this.session);
   }

@@ -14,6 +14,7 @@ import { messageFields, messageName, operationOf } from "./message-fields.ts";
 import type { CanonicalRecord, RecordTopic } from "./model.ts";
 import { inFlows } from "./flows.ts";
 import { resultFields } from "./result-fields.ts";
+import { rpmbTopic } from "./rpmb-fields.ts";
 import {
   ENTER,
   LEAVE_ANSWER,
@@ -35,6 +36,7 @@ interface Suspended {
   readonly call: Call;
   readonly rpc: number | undefined;
   readonly operation: number | undefined;
+  readonly address: number | undefined;
 }
 
 /** A yielding call from its first SMC to its end. */
@@ -144,7 +146,12 @@ class Canonicalizer {
     const spec = isResume ? RESUME[waiting?.kind ?? "other"] : (ENTER[fid] ?? []);
     const topic: RecordTopic = {
       fid: call.fid,
-      ...defined({ cmd: call.cmd, rpc: waiting?.rpc, operation: waiting?.operation }),
+      ...defined({
+        cmd: call.cmd,
+        rpc: waiting?.rpc,
+        operation: waiting?.operation,
+        address: waiting?.address,
+      }),
       ...(message === undefined ? {} : { ret: message.ret }),
     };
     return this.#smc(record, index, scope, {
@@ -175,6 +182,7 @@ class Canonicalizer {
       const kind = RPC_KINDS[rpcFunction(a0)];
       const rpc = message?.role === "rpc" ? message.cmd : undefined;
       const operation = message?.role === "rpc" ? operationOf(message) : undefined;
+      const address = message === undefined ? undefined : rpmbTopic(message)?.address;
       const request =
         message?.role === "rpc" ? messageName(message) : returnName(a0).replace(/^RPC_/, "");
       const thread = `${where} ${scope} ${low32(registers[3])}`;
@@ -184,12 +192,13 @@ class Canonicalizer {
         call,
         rpc,
         operation,
+        address,
       });
       return this.#smc(record, index, scope, {
         call: `RPC ${request}`,
         outline: "leave",
         spec: withClient(LEAVE_RPC[kind ?? "other"], where),
-        topic: { ...common, ...ret, ...defined({ rpc, operation }) },
+        topic: { ...common, ...ret, ...defined({ rpc, operation, address }) },
         ...(sent === undefined ? {} : { sent }),
       });
     }

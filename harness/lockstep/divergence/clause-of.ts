@@ -1,5 +1,6 @@
 import type { Difference } from "../../run/index.ts";
-import { CLAUSE_ROWS, type ClauseRow } from "./clause-table.ts";
+import type { ClauseRow } from "./clause-row.ts";
+import { CLAUSE_ROWS } from "./clause-table.ts";
 import type { CanonicalRecord } from "./model.ts";
 
 export interface DifferencePlace {
@@ -76,6 +77,7 @@ function matches(row: ClauseRow, { kind, fields }: Difference, place: Difference
     any(row.cmds, "cmd") &&
     any(row.rpcs, "rpc") &&
     any(row.operations, "operation") &&
+    any(row.addresses, "address") &&
     any(row.codes, "a0") &&
     any(row.results, "ret")
   );

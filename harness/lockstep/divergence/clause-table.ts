@@ -7,28 +7,8 @@ import {
   SOCKET_OP,
   TEEC,
 } from "../../optee-abi/index.ts";
-import type { DifferenceKind } from "../../run/index.ts";
-
-/**
- * What a difference must be for its clauses to come into question; what is left out matches all.
- * `secure`: what the secure world answered. `mediator`: what a guest saw behind a mediator, or what the
- * mediator sent on. `normal`: what the normal world sent of itself.
- */
-export interface ClauseRow {
-  readonly from?: "secure" | "mediator" | "normal";
-  readonly kinds?: readonly DifferenceKind[];
-  readonly fids?: readonly number[];
-  readonly cmds?: readonly number[];
-  readonly rpcs?: readonly number[];
-  readonly operations?: readonly number[];
-  /** Return codes in a0, on either side. */
-  readonly codes?: readonly number[];
-  /** Results in the message, on either side. */
-  readonly results?: readonly number[];
-  /** The first field that differs. */
-  readonly field?: RegExp;
-  readonly clauses: readonly string[];
-}
+import type { ClauseRow } from "./clause-row.ts";
+import { RPMB_ROWS } from "./rpmb-clauses.ts";
 
 const { CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG, RETURN_FROM_RPC } = OPTEE_SMC;
 const CALLS = [CALL_WITH_ARG, CALL_WITH_RPC_ARG, CALL_WITH_REGD_ARG];
@@ -178,6 +158,7 @@ const mediator: readonly ClauseRow[] = [
 ];
 
 const RPC_ROWS: readonly ClauseRow[] = [
+  ...RPMB_ROWS,
   { rpcs: [RPC_CMD.LOAD_TA], clauses: ["MSG-3.LOAD_TA", "MSG-3.7", "MSG-3.5.LOAD_TA"] },
   {
     rpcs: [RPC_CMD.SHM_ALLOC],

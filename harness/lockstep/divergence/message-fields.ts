@@ -14,6 +14,7 @@ import {
 } from "../../optee-abi/index.ts";
 import type { TraceData, TraceMessage, TraceParam } from "../../run/index.ts";
 import type { CanonicalField, FieldValue } from "./model.ts";
+import { rpmbDataFields, rpmbRequestName, rpmbTopic } from "./rpmb-fields.ts";
 import { address, constant, field, hex, low32, loose, symbol, wordText } from "./values.ts";
 import { TA_WORDS } from "./ta-words.ts";
 import {
@@ -50,6 +51,8 @@ export interface MessagePlace {
 
 /** The operation of an RPC that has one. */
 export function operationOf(message: TraceMessage): number | undefined {
+  const rpmb = rpmbTopic(message);
+  if (rpmb !== undefined) return rpmb.operation;
   if (message.role !== "rpc" || RPC_OPERATIONS[message.cmd] === undefined) return undefined;
   return low32(message.params[0]?.a);
 }
@@ -57,8 +60,10 @@ export function operationOf(message: TraceMessage): number | undefined {
 /** `OPEN_SESSION`, `LOAD_TA`, `FS.READ`. */
 export function messageName(message: TraceMessage): string {
   if (message.role === "call") return messageCommandName(message.cmd);
-  const operation = operationOf(message);
   const name = rpcCommandName(message.cmd);
+  const rpmb = rpmbTopic(message);
+  if (rpmb !== undefined) return `${name}.${rpmbRequestName(rpmb)}`;
+  const operation = operationOf(message);
   if (operation === undefined) return name;
   return `${name}.${OPERATION_NAMES[message.cmd]?.(operation) ?? operation}`;
 }
@@ -70,7 +75,7 @@ function wordsOf(message: TraceMessage, ta: string | undefined): MessageWords {
       ? own.map((words) => ({ ...OTHER_CALL_WORDS, ...words }))
       : (CALL_WORDS[message.cmd] ?? []);
   }
-  const operation = operationOf(message);
+  const operation = RPC_OPERATIONS[message.cmd] === undefined ? undefined : operationOf(message);
   if (operation === undefined) return RPC_WORDS[message.cmd] ?? [];
   return RPC_OPERATIONS[message.cmd]?.[operation] ?? [];
 }
@@ -177,8 +182,9 @@ function paramFields(
     case "invalid":
       break;
   }
-  if (param.data !== undefined) fields.push(dataField(`${at}.data`, param.data, words.data));
-  return fields;
+  if (param.data === undefined) return fields;
+  const frames = rpmbDataFields(at, param.data, message, index, place.phase === "leave");
+  return [...fields, ...(frames ?? [dataField(`${at}.data`, param.data, words.data)])];
 }
 
 function sizeType(words: ParamWords, message: TraceMessage): WordType | undefined {

@@ -14,7 +14,12 @@ export type SymbolClass =
   | "client"
   | "notification"
   | "version"
-  | "taSize";
+  | "taSize"
+  /** Of RPMB: what is random, made with it, or encrypted under a random key. */
+  | "nonce"
+  | "mac"
+  | "fek"
+  | "block";
 
 /**
  * What the two sides need not have in common: a time, a register that the ABI leaves undefined
@@ -61,9 +66,11 @@ export interface RecordTopic {
   readonly a0?: number;
   /** Command of the message of the call. */
   readonly cmd?: number;
-  /** Command of an RPC, and the operation of FS and SOCKET. */
+  /** Command of an RPC, and the operation of FS and SOCKET; of RPMB the type of its frames. */
   readonly rpc?: number;
   readonly operation?: number;
+  /** Address in RPMB frames. */
+  readonly address?: number;
   /** `ret` of the message. */
   readonly ret?: number;
 }

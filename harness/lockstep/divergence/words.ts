@@ -79,7 +79,6 @@ export const RPC_OPERATIONS: Readonly<Record<number, Readonly<Record<number, Mes
 /** RPC commands (MSG section 3). */
 export const RPC_WORDS: Readonly<Record<number, MessageWords>> = {
   [RPC_CMD.LOAD_TA]: [{}, { size: "ta size", data: "opaque" }],
-  [RPC_CMD.RPMB]: [{}, { data: "opaque" }],
   [RPC_CMD.GET_TIME]: [{ a: "time", b: "time" }],
   // What is left of the time to wait: less by what has passed since it began.
   [RPC_CMD.SUSPEND]: [{ a: "time" }],
@@ -89,5 +88,4 @@ export const RPC_WORDS: Readonly<Record<number, MessageWords>> = {
   [RPC_CMD.GPROF]: [{}, {}, { data: "opaque" }],
   [RPC_CMD.FTRACE]: [{}, {}, { data: "opaque" }],
   [RPC_CMD.BENCH_REG]: [{ b: "address" }],
-  [RPC_CMD.RPMB_FRAMES]: [{ data: "opaque" }, { data: "opaque" }],
 };

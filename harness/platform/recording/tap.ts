@@ -14,6 +14,7 @@ import {
 } from "../../optee-abi/index.ts";
 import type { TraceData, TraceMessage } from "../../run/index.ts";
 import { digestOf } from "./digest.ts";
+import { framesBehind } from "./rpmb-frames.ts";
 import { type MemoryParam, type SeenMessage, seeMessage } from "./messages.ts";
 import type { Recorder } from "./recorder.ts";
 import { flatObject, listedObject, type SharedObject, SharedObjects } from "./shared-objects.ts";
@@ -154,7 +155,9 @@ export class Tap {
     thread.asked = { func, argument, request };
     const told = !RPCS_WITHOUT_DATA.includes(request.cmd);
     return request.record("rpc", (param) =>
-      told && isInputType(param.type) ? this.#data(param, param.size, call?.entry) : undefined,
+      told && isInputType(param.type)
+        ? this.#data(param, param.size, call?.entry, request.cmd)
+        : undefined,
     );
   }
 
@@ -178,7 +181,7 @@ export class Tap {
     const message = answer.record("rpc", ({ index, size }) => {
       const param = told ? request.memory[index] : undefined;
       if (param === undefined || !isOutputType(param.type)) return undefined;
-      return this.#data(param, size, thread.call?.entry);
+      return this.#data(param, size, thread.call?.entry, request.cmd);
     });
     return { message, underway };
   }
@@ -201,11 +204,17 @@ export class Tap {
    * The first `size` bytes behind a parameter, which is as it was when the other side got it. Said to be
    * more than there was room for, nothing was written.
    */
-  #data(param: MemoryParam, size: number, call: SeenMessage | undefined): TraceData | undefined {
+  #data(
+    param: MemoryParam,
+    size: number,
+    call: SeenMessage | undefined,
+    rpc?: number,
+  ): TraceData | undefined {
     if (size === 0 || size > param.size || this.#recorder.dataBytes === 0) return undefined;
     const span = this.#span(param, call);
     if (span === undefined) return undefined;
-    return digestOf(this.#pageOf, span, size, this.#recorder.dataBytes);
+    const framesFrom = rpc === undefined ? undefined : framesBehind(rpc, param.index);
+    return digestOf(this.#pageOf, span, size, this.#recorder.dataBytes, framesFrom);
   }
 
   #span(param: MemoryParam, call: SeenMessage | undefined): Span | undefined {

@@ -1,6 +1,7 @@
 import type {
   HexWord,
   TraceData,
+  TraceFrame,
   TraceHeader,
   TraceMessage,
   TraceParam,
@@ -12,6 +13,8 @@ const REGISTERS = 8;
 /** A message of one page has no more. */
 const MAX_PARAMS = 127;
 const MAX_DATA = 64 * 1024;
+/** RPMB frames of one transfer that are told. */
+const MAX_FRAMES = 64;
 
 const word: Check<HexWord> = (value, at) => {
   if (typeof value === "string" && /^0x(?:0|[1-9a-f][0-9a-f]{0,15})$/.test(value)) {
@@ -43,11 +46,32 @@ const dataSize: Check<number> = (value, at) => {
   return size;
 };
 
-const data: Check<TraceData> = object({
-  size: dataSize,
-  digest: matching(/^[0-9a-f]{16}$/, "16 hexadecimal digits"),
-  head: matching(/^(?:[0-9a-f*]{2}){1,32}$/, "up to 32 bytes in hexadecimal"),
-});
+const u16: Check<number> = (value, at) => {
+  if (count(value, at) > 0xffff) throw new ShapeError(at, "a 16-bit number", value);
+  return value as number;
+};
+
+const frame: Check<TraceFrame> = object(
+  {
+    type: u16,
+    result: u16,
+    address: u16,
+    count: u16,
+    counter: u32,
+    nonce: matching(/^(?:[0-9a-f*]{32})?$/, "16 bytes in hexadecimal, or nothing"),
+    mac: matching(/^(?:[0-9a-f*]{64})?$/, "32 bytes in hexadecimal, or nothing"),
+  },
+  { block: text },
+);
+
+const data: Check<TraceData> = object(
+  {
+    size: dataSize,
+    digest: matching(/^[0-9a-f]{16}$/, "16 hexadecimal digits"),
+    head: matching(/^(?:[0-9a-f*]{2}){1,32}$/, "up to 32 bytes in hexadecimal"),
+  },
+  { frames: bounded(frame, 1, MAX_FRAMES) },
+);
 
 const param: Check<TraceParam> = object({ attr: word, a: word, b: word, c: word }, { data });
 

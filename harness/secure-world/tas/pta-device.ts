@@ -1,6 +1,8 @@
 import { UUIDS, TEEC } from "../../optee-abi/index.ts";
 import { uuidOctets } from "../../base/index.ts";
 import { TEE_PARAM, type TaParams, paramTypes, typesOf } from "../param.ts";
+import type { SecureTask } from "../thread.ts";
+import type { TeeApi } from "./tee-api.ts";
 import { PTA_DEFAULT_FLAGS, TA_FLAG, type TaInstance, type TrustedApplication } from "./ta.ts";
 
 /** Commands: all devices, those that need the supplicant, those that need an RPMB device. */
@@ -25,9 +27,12 @@ export function devicePta(all: () => readonly TrustedApplication[]): TrustedAppl
     dataSize: 0,
     imageSize: 0,
     instantiate: (): TaInstance => ({
-      invoke(_tee, command: number, params: TaParams): number {
+      *invoke(tee: TeeApi, command: number, params: TaParams): SecureTask<number> {
         const flags = FLAGS[command];
         if (flags === undefined) return TEEC.TEEC_ERROR_NOT_IMPLEMENTED;
+        if (command === DEVICE_CMD.GET_DEVICES_RPMB && !(yield* tee.rpmbAnnounced())) {
+          return TEEC.TEEC_ERROR_STORAGE_NOT_AVAILABLE;
+        }
         const [out] = params;
         if (typesOf(params) !== paramTypes(TEE_PARAM.MEMREF_OUTPUT)) {
           return TEEC.TEEC_ERROR_BAD_PARAMETERS;

@@ -3,6 +3,7 @@ import type { TaParams } from "../param.ts";
 import { foreignInterrupt, rpcCommand, rpcValue, rpcWord } from "../rpc.ts";
 import type { ClientIdentity, Outcome, Session, SessionCalls } from "../session.ts";
 import type { TaContext } from "../ta-context.ts";
+import { codeOf } from "../storage/failure.ts";
 import { isTask, type SecureTask, type Thread } from "../thread.ts";
 import { TaPanic } from "./ta.ts";
 import { TeeStorage } from "./tee-api-storage.ts";
@@ -52,6 +53,17 @@ export class TeeApi {
   /** Ends the TA instance. */
   panic(code: number): never {
     throw new TaPanic(code >>> 0);
+  }
+
+  /**
+   * The normal world has a new RPMB part: where there is no storage in files it is looked for at once,
+   * elsewhere when it is needed (RPMB-5.1.4). False when there is none to be had.
+   */
+  *rpmbAnnounced(): SecureTask<boolean> {
+    const { core, storage } = this.#context.partition;
+    if (core.build.reeFs) return true;
+    if (storage.rpmb === undefined) return false;
+    return (yield* codeOf(storage.rpmb.reinit(this.thread))) === TEEC.TEEC_SUCCESS;
   }
 
   /** TEE_GetSystemTime, in milliseconds. */
