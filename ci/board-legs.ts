@@ -28,6 +28,10 @@ const BOARD_FUZZ = { seed: 1, small: ["--runs", "40"], large: ["--time", "10m"] 
 /** The suites whose scenarios real secure worlds are put to. */
 const SCENARIOS = ["smc-abi", "normal-world", "mediator", "fuzz"];
 
+/** Runs of suite rpmb that each board shares with the emulated platform, and clauses that they reach, at least. */
+const FEWEST_RPMB_RUNS = 6;
+const FEWEST_RPMB_CLAUSES = 30;
+
 /** Everything that needs a real board; named boards are mandatory, so nothing here may be skipped. */
 export async function boardLegs(lane: Lane, board: string): Promise<void> {
   let imageDir = "";
@@ -73,10 +77,12 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
  */
 export async function matrixLeg(lane: Lane, boards: readonly string[]): Promise<void> {
   const bridged: string[] = [];
+  const withRpmb: string[] = [];
   for (const name of boards) {
-    const { conduits } = await loadBoard(name, { env: process.env });
-    if (conduits.length > 0) bridged.push(name);
+    const { conduits, rpmb } = await loadBoard(name, { env: process.env });
+    if (conduits.length > 0) (rpmb === undefined ? bridged : withRpmb).push(name);
   }
+  if (withRpmb.length > 0) await rpmbLeg(lane, withRpmb);
   if (bridged.length === 0) return;
   await lane.stage(`scenarios, ${bridged.join(" ")}`, async (abort) => {
     const targets = ["emulated", ...bridged];
@@ -85,6 +91,21 @@ export async function matrixLeg(lane: Lane, boards: readonly string[]): Promise<
     return [
       ...bridged.map((board) => checkCompared(run, board)),
       ...targets.map((target) => checkColumn(run, target)),
+    ].reduce(add, countRun(run, { exitCodes: [0] }));
+  });
+}
+
+/**
+ * Suite rpmb on boards whose OP-TEE has RPMB storage, against parts that Lockstep serves: frame by frame
+ * as the model. What needs another build of OP-TEE is skipped there, with the reason.
+ */
+async function rpmbLeg(lane: Lane, boards: readonly string[]): Promise<void> {
+  await lane.stage(`scenarios of RPMB, ${boards.join(" ")}`, async (abort) => {
+    const targets = ["emulated", ...boards];
+    const run = await cli(["run", "--board", ...targets, "--suite", "rpmb", "--json"], abort);
+    return [
+      ...boards.map((board) => checkCompared(run, board, FEWEST_RPMB_RUNS)),
+      ...targets.map((target) => checkColumn(run, target, FEWEST_RPMB_CLAUSES)),
     ].reduce(add, countRun(run, { exitCodes: [0] }));
   });
 }

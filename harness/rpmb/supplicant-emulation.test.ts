@@ -69,6 +69,15 @@ test("RPMB-6.2.BLOCK_COUNT, RPMB-6.2.BOUNDS: the count in read answers has the h
   expect(beyond.every((byte) => byte === 0)).toBe(true);
 });
 
+test("RPMB-6.2.COUNTER_MAC: a counter read after a write that failed has no result of that write, and its MAC holds", () => {
+  const card = device();
+  program(card);
+  expect(write(card, [1], 0, 1024).result).toBe(RPMB_RESULT.ADDRESS_FAILURE);
+  const counter = card.frames(encodeFrames({ type: 2, nonce: NONCE }), 1);
+  expect(decodeFrame(counter)).toMatchObject({ type: 0x200, result: 0, writeCounter: 0 });
+  expect(framesAuthentic(KEY, counter)).toBe(true);
+});
+
 test("RPMB-6.2.RESULT_READ, RPMB-6.2.UNKNOWN_TYPE: frames that ask for the result or have no type change no answer", () => {
   const card = device();
   program(card);

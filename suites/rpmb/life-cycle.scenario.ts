@@ -237,20 +237,23 @@ export const supplicantRestarted: Scenario = {
   },
 };
 
-/** The answer that finds the hash of the files' directory, and no other, says that there is no key. */
-function noKeyOnce(): (answer: Uint8Array, request: Uint8Array) => Uint8Array {
-  let done = false;
+/**
+ * Every other answer from the FAT says that there is no key: the one that looks for the hash of the
+ * files' directory does, the one that would make it anew does not.
+ */
+function noKeyEveryOther(): (answer: Uint8Array, request: Uint8Array) => Uint8Array {
+  let forge = false;
   return (answer, request) => {
     const isFat = answer.length > FRAME_SIZE && numberOf(request, FRAME.address) === FAT_BLOCK;
-    if (done || !isFat) return answer;
-    done = true;
+    if (isFat) forge = !forge;
+    if (!isFat || !forge) return answer;
     const forged = answer.slice();
     setNumber(forged, FRAME.result, RPMB_RESULT.KEY_NOT_PROGRAMMED, forged.length / FRAME_SIZE - 1);
     return forged;
   };
 }
 
-/** Files rolled back, and one answer of the part forged, which takes no key: its result comes before its MAC. */
+/** Files rolled back, and answers of the part forged, which takes no key: their result comes before their MAC. */
 export const forgedNoKey: Scenario = {
   ...DIRECT,
   clauses: ["RPMB-4.REE_FS_INTEGRITY", "RPMB-5.3.1"],
@@ -263,8 +266,8 @@ export const forgedNoKey: Scenario = {
     run.create("later", "object", idOf("new"), REE);
     restoreFiles(context.guest().linux.disk, files);
     await run.restart();
-    context.rpmb.part.tamper({ response: noKeyOnce() });
-    run.load("with a forged answer");
+    context.rpmb.part.tamper({ response: noKeyEveryOther() });
+    run.load("with forged answers");
     run.read("after", "object", REE);
     return run.end();
   },

@@ -66,12 +66,12 @@ check("filesLost", "files that are gone: no TA can be loaded", {
 
 check(
   "forgedNoKey",
-  "an answer without a MAC that says that there is no key undoes the protection of files",
+  "answers without a MAC that say that there is no key undo the protection of files",
   {
     load: "SUCCESS",
     before: "SUCCESS",
     later: "SUCCESS",
-    "with a forged answer": "SUCCESS",
+    "with forged answers": "SUCCESS",
     after: '"old"',
   },
 );

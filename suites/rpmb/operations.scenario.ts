@@ -47,8 +47,8 @@ export const objectLife: Scenario = {
   },
 };
 
-/** An object is renamed and then made shorter, all with one handle. */
-export const renamedWhileOpen: Scenario = {
+/** An object is made shorter with the handle of its creation, and after a rename with that of its opening. */
+export const truncatedWhileOpen: Scenario = {
   ...DIRECT,
   clauses: ["RPMB-5.6.FAT"],
   rpmb: PROVISIONED,
@@ -57,13 +57,22 @@ export const renamedWhileOpen: Scenario = {
     run.load("load");
     let object = 0;
     run.do("create", function* (client) {
-      const made = yield* client.create(RPMB, idOf("before"), ALL, pattern(100));
+      const made = yield* client.create(RPMB, idOf("made"), ALL, pattern(100));
       ({ object } = made);
       return made;
     });
-    run.do("rename", (client) => client.rename(object, idOf("after")));
     run.do("truncate", (client) => client.value(STORAGE.TRUNC, object, 80));
     run.do("close", (client) => client.close(object));
+    run.read("read", "made");
+    run.create("create another", "before", pattern(100));
+    run.do("open", function* (client) {
+      const opened = yield* client.openObject(RPMB, idOf("before"), ALL);
+      ({ object } = opened);
+      return opened;
+    });
+    run.do("rename", (client) => client.rename(object, idOf("after")));
+    run.do("truncate it", (client) => client.value(STORAGE.TRUNC, object, 80));
+    run.do("close it", (client) => client.close(object));
     run.read("by its new name", "after");
     run.read("by its old name", "before");
     return run.end();

@@ -37,14 +37,19 @@ check(
 );
 
 check(
-  "renamedWhileOpen",
-  "an object that is written to after it was renamed has its old name again",
+  "truncatedWhileOpen",
+  "an object that is made shorter keeps its name, unless it was renamed with the same handle",
   {
     load: "SUCCESS",
     create: "SUCCESS",
-    rename: "SUCCESS",
     truncate: "SUCCESS",
     close: "SUCCESS",
+    read: CONTENTS,
+    "create another": "SUCCESS",
+    open: "SUCCESS",
+    rename: "SUCCESS",
+    "truncate it": "SUCCESS",
+    "close it": "SUCCESS",
     "by its new name": "ITEM_NOT_FOUND",
     "by its old name": CONTENTS,
   },

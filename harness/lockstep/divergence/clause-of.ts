@@ -59,7 +59,8 @@ function originsOf(
 function matches(row: ClauseRow, { kind, fields }: Difference, place: DifferencePlace): boolean {
   const { left, right, record } = place;
   // What stands in the place of a record that is on one side only has nothing to do with it.
-  const sides = left?.outline === right?.outline ? [left, right] : [record];
+  const alone = kind === "missing call" || kind === "extra call";
+  const sides = !alone && left?.outline === right?.outline ? [left, right] : [record];
   const topics = sides.flatMap((one) => (one === undefined ? [] : [one.topic]));
   const any = (
     wanted: readonly number[] | undefined,

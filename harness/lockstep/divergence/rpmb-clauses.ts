@@ -62,7 +62,7 @@ const fields: readonly ClauseRow[] = [
   {
     field: /\.frames\[\d+\]\.block/,
     addresses: [0],
-    clauses: ["RPMB-5.6.PARTITION_DATA", "RPMB-5.5.10", "RPMB-5.5.7"],
+    clauses: ["RPMB-5.6.PARTITION_DATA", "RPMB-5.5.7", "RPMB-5.5.10"],
   },
   {
     field: /\.frames\[\d+\]\.block/,

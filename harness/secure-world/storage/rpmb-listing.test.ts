@@ -28,7 +28,7 @@ function used(): Uint8Array {
   return device.image();
 }
 
-test("RPMB-5.6: the files that OP-TEE made are listed with size and place", async () => {
+test("RPMB-5.6.FAT: the files that OP-TEE made are listed with size and place", async () => {
   const listing = await listRpmbFs(from(used()), SIZE);
   expect(listing).toMatchObject({ version: 2, fatStart: 512, problems: [] });
   // OP-TEE's own directory of the TA's objects comes first; names have the UUID's bytes as they lie in memory.
