@@ -117,7 +117,7 @@ async function counterOn({ live, served }: Opened): Promise<number> {
 }
 
 withImage(
-  `mmc-utils finds a blank part, programs its key once, writes and reads with it alone${why}`,
+  `RPMB-8.WRITE_KEY, RPMB-8.READ_COUNTER, RPMB-8.READ_BLOCK, RPMB-8.WRITE_BLOCK, RPMB-8.RETCODE: mmc-utils finds a blank part, programs its key once, writes and reads with it alone${why}`,
   async () => {
     const opened = await open();
     const { live, served, incidents } = opened;

@@ -130,7 +130,10 @@ export async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions)
   if (known === undefined) {
     throw new Skipped(`needs an OP-TEE with RPMB storage, board ${board.name} has no \`rpmb\``);
   }
-  const { writeKey, testKey, compat, resetFat, reeFs, huk, keyReady } = { ...USUAL_BUILD, ...wanted };
+  const { writeKey, testKey, compat, resetFat, reeFs, huk, keyReady } = {
+    ...USUAL_BUILD,
+    ...wanted,
+  };
   const seen: readonly (readonly [string, boolean | string, boolean | string | undefined])[] = [
     ["write_key", writeKey, known.writeKey],
     ["test_key", testKey, known.testKey ?? false],

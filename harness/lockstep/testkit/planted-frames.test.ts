@@ -72,11 +72,12 @@ function altered(records: TraceRecord[], at: number, frame: Partial<TraceFrame>)
 
 const { READ_COUNTER, READ_DATA, WRITE_DATA } = RPMB_REQUEST;
 
+const framesOf = ({ records }: Trace): string =>
+  JSON.stringify(records.flatMap((one) => asked(one) ?? []));
+
 test("two runs whose nonces and file keys are others are equal, frame by frame", async () => {
   const other = await recorded(7);
-  const frames = (trace: Trace): string =>
-    JSON.stringify(trace.records.flatMap((one) => asked(one) ?? []));
-  expect(frames(other)).not.toBe(frames(sound));
+  expect(framesOf(other)).not.toBe(framesOf(sound));
   expect(compareTraces(other, sound)).toMatchObject({ explained: [], echoes: 0 });
   expect(compareTraces(other, sound).cause).toBeUndefined();
 });

@@ -43,21 +43,24 @@ describe("route by life-cycle state of an i.MX8M", () => {
     ["database", "open", [], ["open-part"]],
     ["database", "unknown", [], []],
   ];
-  test.each(table)("%s, %s: stops %j, dangers %j", (route, lifeCycle, stops, dangers) => {
-    const huk = lifeCycle === "open" ? "caam-open" : "caam-closed";
-    const build = { ...CLOSED_BUILD, huk, writeKey: true, keyService: true } as const;
-    const more = {
-      route,
-      board: boardView({ lifeCycle, build }),
-      key: keyOn(lifeCycle),
-      database: "keys.csv",
-    };
-    expect([ids(more, "stop"), ids(more, "danger")]).toEqual([stops, dangers]);
-    expect(ids(more).includes("life-cycle-unknown")).toBe(lifeCycle === "unknown");
-    expect(ids(more, "caution").includes("key-not-ready")).toBe(
-      route === "write-key-build" && lifeCycle === "unknown",
-    );
-  });
+  test.each(table)(
+    "RPMB-3.2.IMX: %s, %s: stops %j, dangers %j",
+    (route, lifeCycle, stops, dangers) => {
+      const huk = lifeCycle === "open" ? "caam-open" : "caam-closed";
+      const build = { ...CLOSED_BUILD, huk, writeKey: true, keyService: true } as const;
+      const more = {
+        route,
+        board: boardView({ lifeCycle, build }),
+        key: keyOn(lifeCycle),
+        database: "keys.csv",
+      };
+      expect([ids(more, "stop"), ids(more, "danger")]).toEqual([stops, dangers]);
+      expect(ids(more).includes("life-cycle-unknown")).toBe(lifeCycle === "unknown");
+      expect(ids(more, "caution").includes("key-not-ready")).toBe(
+        route === "write-key-build" && lifeCycle === "unknown",
+      );
+    },
+  );
 });
 
 test.each<[string, string, Partial<Situation>]>([

@@ -226,7 +226,7 @@ describe("key dumps of a write-key build", () => {
     expect(end.bytes.toString("latin1")).not.toMatch(/8f 90|11 22|ee ff/);
   });
 
-  test("of whole frames lose their key-or-MAC field only", () => {
+  test("RPMB-4.DEBUG_DATA: dumps of whole frames lose their key-or-MAC field only", () => {
     const text = `D/TC:? 0 tee_rpmb_req_pack:698 Dumping data frame 0:\r\n${frameLine(1, "aa")}${frameLine(2, "bb")}${frameLine(3, "cc")}`;
     const { text: masked, redactions } = feed(masker(), [Buffer.from(text)]);
     expect(redactions).toHaveLength(2);

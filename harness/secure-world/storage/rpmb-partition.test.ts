@@ -155,6 +155,18 @@ test("RPMB-5.2.OTHER, RPMB-3.1, RPMB-4.TESTKEY, RPMB-4.SUBKEY_COMPAT: the key de
   expect(load(kitOf([published], { build: { ...BUILD, rpmbTestKey: true } }))).toBe(0);
 });
 
+test("RPMB-3.6: before 3.6 every build derives its key without a usage word", () => {
+  const device = blank();
+  const build = { ...WRITE_KEY, version: { major: 3, minor: 5 }, hukSubkeyCompat: false };
+  expect(load(kitOf([device], { build, kernelRouting: false }))).toBe(0);
+  const compat = { ...WRITE_KEY, hukSubkeyCompat: true };
+  expect(load(kitOf([device], { build: compat, kernelRouting: false }))).toBe(0);
+  const later = { ...build, version: { major: 3, minor: 6 } };
+  expect(load(kitOf([device], { build: later, kernelRouting: false }))).toBe(
+    TEEC.TEEC_ERROR_SECURITY,
+  );
+});
+
 const NAME = new TextEncoder().encode("object");
 const ALL =
   TEE_DATA_FLAG.ACCESS_READ | TEE_DATA_FLAG.ACCESS_WRITE | TEE_DATA_FLAG.ACCESS_WRITE_META;

@@ -175,9 +175,9 @@ export class RpmbPartition {
   }
 
   #derive(cid: Uint8Array): KeyObject {
-    const { core, build } = this.#core;
+    const { core, build, compatKeys } = this.#core;
     if (build.rpmbTestKey) return rpmbTestKey();
-    return deriveRpmbKey(core.huk, cid, { compat: build.hukSubkeyCompat });
+    return deriveRpmbKey(core.huk, cid, { compat: compatKeys });
   }
 
   /** RPMB-5.2: only a build that may write keys does; that it worked is seen at the next access. */

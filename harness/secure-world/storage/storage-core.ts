@@ -8,12 +8,16 @@ export class StorageCore {
   readonly build: OpteeBuild;
   readonly keys: StorageKeys;
   readonly core: Core;
+  /** Whether keys are derived without usage words. */
+  readonly compatKeys: boolean;
   readonly #random: Random;
 
   constructor(core: Core, seed: number) {
     this.core = core;
     this.build = core.build;
-    this.keys = new StorageKeys(core.huk, { compat: core.build.hukSubkeyCompat });
+    // Usage words came with 3.6.0 (RPMB-3.6).
+    this.compatKeys = core.build.hukSubkeyCompat || !this.since(3, 6);
+    this.keys = new StorageKeys(core.huk, { compat: this.compatKeys });
     this.#random = new Random(seed);
   }
 
