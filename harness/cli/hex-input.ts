@@ -4,8 +4,8 @@ import type { Readable } from "node:stream";
 import { errorCode, readPrivateFile, secrets, UsageError } from "../base/index.ts";
 import type { CliContext } from "./context.ts";
 
-/** More than any value that is read here has, in hexadecimal, with separators. */
-const MAX_INPUT = 4096;
+/** More than any value that is read here has, encrypted for some recipients too. */
+const MAX_INPUT = 16_384;
 
 export interface HexInput {
   /** For messages: `the HUK`, `the CID`. */
@@ -14,6 +14,8 @@ export interface HexInput {
   readonly sizes: readonly number[];
   /** Whether the value is never shown, its digits are masked, and its file must be the owner's alone. */
   readonly secret: boolean;
+  /** Opens what age has encrypted. */
+  readonly unseal?: (bytes: Uint8Array, where: string) => Promise<Uint8Array>;
 }
 
 /** Bytes of a command-line value: HEX, `@FILE` (digits, or the raw bytes) or `-` for stdin. */
@@ -24,11 +26,11 @@ export async function readHexInput(
 ): Promise<Uint8Array> {
   if (text === "-") {
     const bytes = await readLimited(context.streams.stdin, input, "stdin");
-    return fromFile(bytes, input, "stdin");
+    return await opened(bytes, input, "stdin");
   }
   if (text.startsWith("@")) {
     const file = path.resolve(context.cwd, text.slice(1));
-    return fromFile(await readFileInput(file, input), input, file);
+    return await opened(await readFileInput(file, input), input, file);
   }
   const bytes = parseHex(text, input, undefined);
   if (input.secret && bytes.some((byte) => byte !== 0)) {
@@ -75,6 +77,20 @@ function expectation({ sizes }: HexInput): string {
   }
   const digits = sizes.map((size) => size * 2).join(" or ");
   return `${digits} hexadecimal digits (${sizes.join(" or ")} bytes)`;
+}
+
+const AGE_FILE = /^\s*(?:age-encryption\.org\/v1\n|-----BEGIN AGE ENCRYPTED FILE-----)/;
+
+/** What is in a file, or in the age file that it is. */
+async function opened(bytes: Buffer, input: HexInput, where: string): Promise<Uint8Array> {
+  if (!AGE_FILE.test(bytes.toString("latin1", 0, 64))) return fromFile(bytes, input, where);
+  if (input.unseal === undefined) {
+    throw new UsageError(`${input.what} is encrypted, and nothing was given that opens it`, {
+      where,
+      expected: "--identity with a file of age identities",
+    });
+  }
+  return fromFile(Buffer.from(await input.unseal(bytes, where)), input, where);
 }
 
 /** Digits as text, or the bytes themselves where the file has as many as are wanted. */

@@ -8,7 +8,7 @@ import { findHukSource, HUK_SOURCES, hukOf, type HukSource } from "../../../rpmb
 import type { CliContext } from "../../context.ts";
 import { readHexInput } from "../../hex-input.ts";
 import { type SealingFlags, sealingOf, wantsSealing } from "../../key-sealing.ts";
-import { type RequestFlags, TEST_KEY } from "./derive-request.ts";
+import { hukInput, type RequestFlags, TEST_KEY } from "./derive-request.ts";
 
 export interface BatchFlags extends RequestFlags, SealingFlags {
   readonly batch: string;
@@ -27,7 +27,7 @@ export async function deriveMany(context: CliContext, flags: BatchFlags): Promis
   const { deriveBatch, makeSealer } = await import("../../../provision/index.ts");
   const source = valueSource(flags.source);
   const format = flags.format ?? formatOf(flags.batch);
-  const references = await referencesOf(context, flags.hukFile ?? [], source);
+  const references = await referencesOf(context, flags, source);
   const huk = await commonHuk(context, flags, references);
   const sealer = await sealerOf(context, flags, makeSealer);
   const input = await openInput(context, flags.batch);
@@ -102,23 +102,14 @@ function valueSource(name: string | undefined): HukSource {
   return found;
 }
 
-const asInput = (
-  source: HukSource,
-  what: string,
-): { what: string; sizes: readonly number[]; secret: true } => ({
-  what,
-  sizes: source.takes,
-  secret: true,
-});
-
 async function referencesOf(
   context: CliContext,
-  files: readonly string[],
+  flags: BatchFlags,
   source: HukSource,
 ): Promise<Map<string, BatchHuk>> {
   const references = new Map<string, BatchHuk>([[TEST_KEY, TEST_KEY]]);
   for (const one of HUK_SOURCES) if (one.takes.length === 0) references.set(one.name, hukOf(one));
-  for (const text of files) {
+  for (const text of flags.hukFile ?? []) {
     const [, name, value] = /^([\w.-]{1,64})=(@.+)$/.exec(text) ?? [];
     if (name === undefined || value === undefined) {
       throw new UsageError("--huk-file takes a name and a file", {
@@ -128,7 +119,11 @@ async function referencesOf(
     if (references.has(name) || findHukSource(name) !== undefined) {
       throw new UsageError(`the name ${name} is taken`);
     }
-    const bytes = await readHexInput(context, value, asInput(source, `the HUK ${name}`));
+    const bytes = await readHexInput(
+      context,
+      value,
+      hukInput(context, flags, source, `the HUK ${name}`),
+    );
     references.set(name, hukOf(source, bytes));
   }
   return references;
@@ -144,7 +139,7 @@ async function commonHuk(
   if (flags.huk === undefined) return fixed;
   if (fixed !== undefined) throw new UsageError(`--source ${flags.source} takes no --huk`);
   const source = valueSource(flags.source);
-  return hukOf(source, await readHexInput(context, flags.huk, asInput(source, "the HUK")));
+  return hukOf(source, await readHexInput(context, flags.huk, hukInput(context, flags, source)));
 }
 
 async function sealerOf(

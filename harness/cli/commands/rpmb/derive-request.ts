@@ -5,9 +5,10 @@ import {
   findHukSource,
   HUK_SOURCES,
   hukOf,
+  type HukSource,
 } from "../../../rpmb/index.ts";
 import type { CliContext } from "../../context.ts";
-import { readHexInput } from "../../hex-input.ts";
+import { type HexInput, readHexInput } from "../../hex-input.ts";
 
 /** The options of `rpmb derive` that say which key is wanted. */
 export interface RequestFlags {
@@ -17,6 +18,28 @@ export interface RequestFlags {
   readonly usage: "rpmb" | "ssk";
   readonly dieId?: string;
   readonly compat: boolean;
+  /** A file of age identities. */
+  readonly identity?: string;
+}
+
+/** How a hardware unique key is read: from where `--huk` and `--huk-file` say. */
+export function hukInput(
+  context: CliContext,
+  flags: Pick<RequestFlags, "identity">,
+  { takes }: HukSource,
+  what = "the HUK",
+): HexInput {
+  const { identity } = flags;
+  const base = { what, sizes: takes, secret: true };
+  if (identity === undefined) return base;
+  return {
+    ...base,
+    unseal: async (bytes, where) => {
+      const { unseal } = await import("../../../provision/index.ts");
+      const { unsealingOf } = await import("../../key-opening.ts");
+      return await unseal(bytes, await unsealingOf(context, { identity }), where);
+    },
+  };
 }
 
 export const TEST_KEY = "test-key";
@@ -63,11 +86,7 @@ export async function requestOf(
   const value =
     flags.huk === undefined
       ? undefined
-      : await readHexInput(context, flags.huk, {
-          what: "the HUK",
-          sizes: source.takes,
-          secret: true,
-        });
+      : await readHexInput(context, flags.huk, hukInput(context, flags, source));
   const huk = hukOf(source, value);
   const { compat } = flags;
   if (flags.usage === "ssk") {

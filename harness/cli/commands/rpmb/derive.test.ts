@@ -3,7 +3,7 @@ import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "no
 import path from "node:path";
 import { afterAll, describe, expect, jest, test } from "@jest/globals";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
-import { readKeyFile } from "../../../provision/index.ts";
+import { makeSealer, readKeyFile } from "../../../provision/index.ts";
 import { keyDigits } from "../../../rpmb/index.ts";
 import { lockstepHere } from "../../testing/in-process.ts";
 import { noPty, onTerminal } from "../../testing/pty.ts";
@@ -140,6 +140,25 @@ describe("the golden vectors come out of the command line", () => {
       `${V3C}\n`,
     );
   });
+});
+
+test("a HUK in an age file is opened with an identity, and stays closed without one", async () => {
+  const identity = await generateX25519Identity();
+  const sealer = await makeSealer({ recipients: [await identityToRecipient(identity)] });
+  const identities = put(`# vault\n${identity}\n`);
+  for (const value of [Buffer.from(COUNTING, "hex"), Buffer.from(`${COUNTING}\n`)]) {
+    const huk = `@${put(await sealer.seal(value))}`;
+    const args = ["--huk", huk, "--cid", OTHER];
+    expect((await derive([...args, "--identity", identities])).stdout).toBe(`${V3C}\n`);
+    const closed = await derive(args);
+    expect([closed.code, closed.stderr]).toEqual([
+      2,
+      expect.stringMatching(/is encrypted, and nothing was given.*--identity/),
+    ]);
+    const other = put(await generateX25519Identity());
+    const wrong = await derive([...args, "--identity", other]);
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringMatching(/nothing given opens/)]);
+  }
 });
 
 describe("--explain", () => {
@@ -283,7 +302,7 @@ describe("refused with exit code 2, nothing on stdout, and no digit of the HUK",
   test.each([
     ["a file with something else", Buffer.from([...Buffer.from(secret, "hex"), 7])],
     ["an empty file", ""],
-    ["a long file", "ff".repeat(4000)],
+    ["a long file", "ff".repeat(9000)],
     ["an odd count", secret.slice(3)],
   ])("%s", async (_name, bytes) => {
     for (const [huk, input] of [[`@${put(bytes)}`], ["-", bytes]] as const) {

@@ -29,6 +29,7 @@ export function buildDerive(context: CliContext): Command {
         "a key file. This is the only command that prints a key.",
     )
     .option("--huk <hex>", "hardware unique key: digits, @FILE (digits or raw bytes), - for stdin")
+    .option("--identity <file>", "age identities that open a HUK file which is encrypted")
     .addOption(
       new Option("--source <name>", "where the key comes from (default: given)").choices(SOURCES),
     )
