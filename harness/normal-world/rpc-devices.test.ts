@@ -1,15 +1,18 @@
 import { expect, test } from "@jest/globals";
+import { budget, Random } from "../base/index.ts";
 import type { Ipa } from "../machine/index.ts";
 import { ATTR_TYPE, RPC_CMD, RPMB_DEVICE, SEC_CAP, SHM_TYPE, TEEC } from "../optee-abi/index.ts";
 import {
   EmmcRpmb,
   encodeFrames,
-  FRAME_SIZE,
-  numberOf,
   FRAME,
+  FRAME_SIZE,
+  intoKey,
+  numberOf,
   RPMB_REQUEST,
   RPMB_RESPONSE,
   RPMB_RESULT,
+  setNumber,
 } from "../rpmb/index.ts";
 import { EmulatedI2cBus, I2cEeprom } from "./i2c.ts";
 import { Bench, type BootOptions } from "./testkit/boot.ts";
@@ -298,4 +301,33 @@ test("MSG-3.RPMB_PROBE_RESET, MSG-6.RPMB_PROBE, RPMB-7.1, RPMB-4.ANNOUNCE_PROBE_
     );
     expect(code).toBe(TEEC.TEEC_ERROR_NOT_SUPPORTED);
   }
+});
+
+test("RPMB-7.3, RPMB-7.4: any frames through the kernel are answered with a code, and change no part without its key", () => {
+  const device = new EmmcRpmb({
+    cid: cid(1),
+    sizeMultiplier: 1,
+    key: intoKey(new Uint8Array(32).fill(3)),
+  });
+  const random = new Random(11);
+  const codes = withPayload(rpmbBench([device]), function* body(call, data): Script<Set<number>> {
+    yield* reset(call);
+    yield* next(call, data);
+    const seen = new Set<number>();
+    for (let turn = 0; turn < budget(300, 20_000); turn += 1) {
+      const request = random.bytes(random.below(2) === 0 ? FRAME_SIZE : random.below(1600));
+      if (request.length >= FRAME_SIZE) setNumber(request, FRAME.type, random.below(9));
+      data.write(request);
+      const sizes = [0, 511, FRAME_SIZE, 1024, random.below(2048)];
+      const reply = yield* call.rpc(
+        RPC_CMD.RPMB_FRAMES,
+        data.memref(RMEM_INPUT, request.length),
+        data.memref(RMEM_OUTPUT, sizes[random.below(sizes.length)] ?? 0, 2048),
+      );
+      seen.add(reply.ret);
+    }
+    return seen;
+  });
+  expect(codes).toEqual(new Set([OK, BAD]));
+  expect([device.writeCounter, device.image().every((byte) => byte === 0)]).toEqual([0, true]);
 });

@@ -78,6 +78,8 @@ function transfer(device: RpmbDevice, request: Uint8Array, response: Uint8Array)
       if (room !== 1) return BAD;
       break;
     case RPMB_REQUEST.READ_DATA:
+      // A read of nothing is an ioctl that fails (RPMB-6.1.4).
+      if (room === 0) return TEEC.TEEC_ERROR_GENERIC;
       break;
     default:
       return TEEC.TEEC_ERROR_GENERIC;

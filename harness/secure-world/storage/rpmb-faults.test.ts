@@ -101,9 +101,11 @@ test.each(WALKS)(
   },
 );
 
+/** A build that may write keys, over the supplicant. */
+const first = (device: EmmcRpmb): StorageKit =>
+  new StorageKit({ build: WRITE_KEY, devices: [device], kernelRouting: false });
+
 test("RPMB-5.5.3, RPMB-9.PERSISTENCE: power cut at every frame of the first use, key programming included: the next boot goes on from there", () => {
-  const first = (device: EmmcRpmb): StorageKit =>
-    new StorageKit({ build: WRITE_KEY, devices: [device], kernelRouting: false });
   const states = new Set<string>();
   for (let cuts = 0; ; cuts += 1) {
     const device = new EmmcRpmb({ cid: SUPPLICANT_CID, sizeMultiplier: 1 });
