@@ -19,11 +19,11 @@ typedef signed int s32;
 
 enum {
 	SYS_mkdirat = 34, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_writev = 66,
-	SYS_ppoll = 73, SYS_exit = 93, SYS_nanosleep = 101, SYS_setsid = 157, SYS_clone = 220,
+	SYS_ppoll = 73, SYS_exit = 93, SYS_setsid = 157, SYS_clone = 220,
 };
 enum { AT_FDCWD = -100, O_RDWR = 2, O_WRONLY_CREAT_TRUNC = 01101, O_NONBLOCK = 04000, SIGCHLD = 17 };
 enum { POLLIN = 1, POLLOUT = 4, POLLHUP = 16 };
-enum { EINTR = 4, EIO = 5, EAGAIN = 11, ENODEV = 19, EINVAL = 22, ENOTTY = 25, ENOSYS = 38, EOVERFLOW = 75 };
+enum { EINTR = 4, EIO = 5, EAGAIN = 11, EINVAL = 22, ENOTTY = 25, ENOSYS = 38, EOVERFLOW = 75 };
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -131,44 +131,55 @@ struct wire_answer { u32 magic; s32 status; u32 length; };
 static struct { u8 cid[16], csd[16], ext_csd[512]; } part;
 enum { EXT_CSD_RPMB_SIZE_MULT = 168, EXT_CSD_REL_WR_SEC_C = 222 };
 
-// What is left of an answer that came too late.
-static void forget_late_bytes(void)
-{
-	u8 late[FRAME];
-
-	while (call(SYS_read, port, (long)late, sizeof(late), 0, 0, 0) > 0)
-		;
-}
+// The most that FUSE carries in one request is 32 pages; the headers of its commands come on top.
+enum { MAX_TRANSFER = 32 * 4096, OUTGOING = MAX_TRANSFER + 4096 };
+// Requests that are sent together and answered one after the other.
+static u8 outgoing[OUTGOING];
+static u64 outgoing_size;
 
 // `argument`: how many frames to answer with; of a write, 1 where it is a reliable one.
-static int part_does(u16 op, u16 argument, const u8 *frames, u32 count, void *answer, u64 size)
+static int queue_request(u16 op, u16 argument, const u8 *frames, u32 count)
 {
 	struct wire_request request = { MAGIC, op, argument, count };
+	u64 size = (u64)count * FRAME;
+
+	if (sizeof(request) + size > OUTGOING - outgoing_size)
+		return -EOVERFLOW;
+	copy(outgoing + outgoing_size, &request, sizeof(request));
+	copy(outgoing + outgoing_size + sizeof(request), frames, size);
+	outgoing_size += sizeof(request) + size;
+	return 0;
+}
+
+static int send_requests(void)
+{
+	u64 size = outgoing_size;
+	u8 late[FRAME];
+
+	// What is left of answers that came too late.
+	while (call(SYS_read, port, (long)late, sizeof(late), 0, 0, 0) > 0)
+		;
+	outgoing_size = 0;
+	return port_sends(outgoing, size);
+}
+
+// The next answer: 0, or the errno that it says. Negative where there is no answer to be had any more.
+static int receive_answer(void *answer, u64 size)
+{
 	struct wire_answer head;
 
-	forget_late_bytes();
-	if (port_sends(&request, sizeof(request)) < 0 || port_sends(frames, (u64)count * FRAME) < 0)
-		return -EIO;
 	if (port_receives(&head, sizeof(head)) < 0 || head.magic != MAGIC || head.status > 0 || head.status < -MAX_ERRNO)
 		return -EIO;
-	if (head.status < 0)
-		return head.status;
+	if (head.status < 0 && head.length == 0)
+		return -head.status;
 	return head.length == size ? port_receives(answer, size) : -EIO;
 }
 
 static int part_answers(void)
 {
-	return part_does(OP_INFO, 0, 0, 0, &part, sizeof(part));
-}
-
-static int part_writes(const u8 *frames, u32 count, int reliable)
-{
-	return part_does(OP_WRITE, reliable, frames, count, 0, 0);
-}
-
-static int part_reads(u8 *frames, u32 count)
-{
-	return part_does(OP_READ, count, 0, 0, frames, (u64)count * FRAME);
+	if (queue_request(OP_INFO, 0, 0, 0) < 0 || send_requests() < 0)
+		return -EIO;
+	return receive_answer(&part, sizeof(part)) == 0 ? 0 : -EIO;
 }
 
 // ---- Its registers in sysfs -----------------------------------------------------------------------
@@ -267,26 +278,44 @@ static int command_fits(const struct mmc_command *command)
 	}
 }
 
-// `data`: of each writing command in turn; `answers`: room for that of each reading one.
-static int run_commands(struct mmc_command *commands, u64 count, u8 *data, u8 *answers)
+static int transfers(const struct mmc_command *command)
 {
-	for (u64 i = 0; i < count; i++) {
-		struct mmc_command *command = &commands[i];
-		int status = 0;
+	// The driver sends CMD23 by itself before every transfer of this partition.
+	return command->opcode != MMC_SET_BLOCK_COUNT;
+}
 
-		// The driver sends CMD23 by itself before every transfer of this partition.
+// `data`: of each writing command in turn; `answers`: room for that of each reading one.
+static int run_commands(struct mmc_command *commands, u64 count, const u8 *data, u8 *answers)
+{
+	int status = 0, failure = 0;
+
+	for (u64 i = 0; i < count && status == 0; i++) {
+		const struct mmc_command *command = &commands[i];
+
 		if (command->opcode == MMC_WRITE_MULTIPLE_BLOCK) {
-			status = part_writes(data, command->blocks, (command->write_flag & RELIABLE_WRITE) != 0);
+			status = queue_request(OP_WRITE, (command->write_flag & RELIABLE_WRITE) != 0, data, command->blocks);
 			data += data_size(command);
-		} else if (command->opcode == MMC_READ_MULTIPLE_BLOCK) {
-			status = part_reads(answers, command->blocks);
-			answers += data_size(command);
+		} else if (transfers(command)) {
+			status = queue_request(OP_READ, command->blocks, 0, 0);
 		}
-		if (status < 0)
-			return status;
+	}
+	if (status == 0)
+		status = send_requests();
+	outgoing_size = 0;
+	for (u64 i = 0; i < count && status == 0; i++) {
+		struct mmc_command *command = &commands[i];
+		u64 size = command->opcode == MMC_READ_MULTIPLE_BLOCK ? data_size(command) : 0;
+		int error = transfers(command) ? receive_answer(answers, size) : 0;
+
+		if (error < 0)
+			status = error;
+		// The first failure is told; the answers behind it come all the same.
+		if (failure == 0)
+			failure = error;
+		answers += size;
 		command->response[0] = R1_TRANSFER_STATE;
 	}
-	return 0;
+	return status < 0 ? status : -failure;
 }
 
 // ---- CUSE -----------------------------------------------------------------------------------------
@@ -295,8 +324,7 @@ enum { FUSE_OPEN = 14, FUSE_RELEASE = 18, FUSE_FSYNC = 20, FUSE_FLUSH = 25, FUSE
 enum { CUSE_UNRESTRICTED_IOCTL = 1, FUSE_IOCTL_RETRY = 4, FUSE_IOCTL_MAX_IOV = 256 };
 // The protocol of Linux 3.0 to today: lists of memory in 64 bits, no compounds that we do not answer.
 enum { FUSE_MAJOR = 7, FUSE_MINOR = 26 };
-/* The most that FUSE carries in one request: 32 pages. */
-enum { MAX_TRANSFER = 32 * 4096, BUFFER = MAX_TRANSFER + 4096 };
+enum { BUFFER = MAX_TRANSFER + 4096 };
 
 struct fuse_in { u32 length, opcode; u64 unique, node; u32 uid, gid, pid, pad; };
 struct fuse_out { u32 length; s32 error; u64 unique; };

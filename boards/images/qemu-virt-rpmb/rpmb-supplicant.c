@@ -180,12 +180,27 @@ static char *append_number(char *to, u32 value)
 	return append(to, at);
 }
 
-static long open_device(u32 id)
+// Opened once and kept, until it fails.
+static struct { long file; u32 id; } device = { -1, 0 };
+
+static void close_device(void)
+{
+	if (device.file >= 0)
+		call(SYS_close, device.file, 0, 0, 0, 0, 0);
+	device.file = -1;
+}
+
+static int open_device(u32 id)
 {
 	char path[64];
 
+	if (device.file >= 0 && device.id == id)
+		return 1;
+	close_device();
 	append(append_number(append(path, "/dev/mmcblk"), id), "rpmb");
-	return call(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+	device.id = id;
+	device.file = call(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CLOEXEC, 0, 0, 0);
+	return device.file >= 0;
 }
 
 static struct mmc_command command(u32 opcode, u32 write_flag, u64 blocks, const u8 *data)
@@ -204,7 +219,7 @@ static u32 exchange(u32 id, const u8 *request, u64 frames, u8 *answer, u64 answe
 	static u8 result_read[FRAME];
 	struct { u64 count; struct mmc_command commands[3]; } multi;
 	u32 type = frames ? request[FRAME_TYPE] << 8 | request[FRAME_TYPE + 1] : 0;
-	long device, status;
+	long status;
 
 	if (type == PROGRAM_KEY || type == WRITE_DATA) {
 		if (answer_frames != 1)
@@ -223,11 +238,11 @@ static u32 exchange(u32 id, const u8 *request, u64 frames, u8 *answer, u64 answe
 	} else {
 		return ERROR_GENERIC;
 	}
-	device = open_device(id);
-	if (device < 0)
+	if (!open_device(id))
 		return ERROR_BAD_PARAMETERS;
-	status = call(SYS_ioctl, device, MMC_IOC_MULTI_CMD, (long)&multi, 0, 0, 0);
-	call(SYS_close, device, 0, 0, 0, 0, 0);
+	status = call(SYS_ioctl, device.file, MMC_IOC_MULTI_CMD, (long)&multi, 0, 0, 0);
+	if (status < 0)
+		close_device();
 	return status < 0 ? ERROR_GENERIC : SUCCESS;
 }
 
