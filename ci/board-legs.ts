@@ -23,6 +23,11 @@ const SHORT_XTEST = [
   "pkcs11_1001",
   "pkcs11_1013",
 ];
+/** xtest's cases of trusted storage: create, write, delete, all of the API, usage, large objects. */
+const SHORT_STORAGE = ["6001", "6004", "6006", "6010", "6013", "6018"];
+const WHOLE_STORAGE = 20;
+/** What a case prints for the part of it that runs on RPMB storage (TEE_STORAGE_PRIVATE_RPMB). */
+const ON_RPMB = "Storage id: 80000100";
 /** The small amount takes under two minutes on two cores. */
 const BOARD_FUZZ = { seed: 1, small: ["--runs", "40"], large: ["--time", "10m"] } as const;
 /** The suites whose scenarios real secure worlds are put to. */
@@ -47,7 +52,7 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
     imageDir = (JSON.parse(stdout) as { dir: string }).dir;
     return { passed: 1, failed: 0, skipped: 0 };
   });
-  const { xtest, bridge, conduits } = await loadBoard(board, { env: process.env });
+  const { xtest, bridge, conduits, rpmb } = await loadBoard(board, { env: process.env });
   if (bridge?.guest !== undefined) {
     await guestLegs(lane, board, imageDir);
     return;
@@ -62,6 +67,10 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
     );
   }
   if (xtest === undefined) return;
+  if (rpmb?.emulated !== undefined) {
+    await linuxRpmbLegs(lane, board);
+    return;
+  }
   await lane.stage(`board tests, ${board}`, async (abort) => {
     const counts = await jest("boards", abort, { LOCKSTEP_TEST_IMAGE: imageDir });
     // A board that was named is there: a skipped board test means that nothing was proved.
@@ -123,6 +132,30 @@ async function guestLegs(lane: Lane, board: string, imageDir: string): Promise<v
     const ran = run.document.cases.filter((one) => one.target === board && one.status === "pass");
     const text = `xtest in dom0 of ${board}: ${ran.length} of ${SHORT_XTEST.length} cases pass`;
     return add(countRun(run, { exitCodes: [0] }), check(ran.length === SHORT_XTEST.length, text));
+  });
+}
+
+/** A Linux with an RPMB part that Lockstep serves: mmc-utils and OP-TEE's storage on it. */
+async function linuxRpmbLegs(lane: Lane, board: string): Promise<void> {
+  await lane.stage(`board tests, ${board}`, async (abort) => {
+    const counts = await jest("rpmb", abort);
+    return { passed: counts.passed, failed: counts.failed + counts.skipped, skipped: 0 };
+  });
+  await lane.stage(`storage in xtest, ${board}`, async (abort) => {
+    const nightly = process.env["LOCKSTEP_BUDGET"] === "nightly";
+    const cases = nightly ? "6\\d{3}" : `(${SHORT_STORAGE.join("|")})`;
+    const filter = `^xtest\\.regression_${cases}$`;
+    const args = ["run", "--board", board, "--suite", "xtest", "--filter", filter, "--json"];
+    const run = await cli(args, abort);
+    const wanted = nightly ? WHOLE_STORAGE : SHORT_STORAGE.length;
+    const own = run.document.cases.filter((one) => one.target === board);
+    const onRpmb = own.filter(
+      ({ status, subcases = [] }) =>
+        status === "pass" &&
+        subcases.some((each) => each.title === ON_RPMB && each.status === "pass"),
+    );
+    const text = `xtest on ${board}: ${onRpmb.length} of ${wanted} storage cases pass on RPMB storage`;
+    return add(countRun(run, { exitCodes: [0] }), check(onRpmb.length === wanted, text));
   });
 }
 
