@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -61,6 +61,26 @@ test("a board without a reference image has nothing to prepare, and that is no e
   const { code, out } = await cli(["emulated", "--json"]).done;
   expect(code).toBe(0);
   expect(JSON.parse(out)).toEqual({ board: "emulated", image: null });
+});
+
+withTools(`the helper for a board's RPMB part is compiled, for AArch64${lacks}`, async () => {
+  const board = path.join(cache, "shelf.yaml");
+  const consoles = "consoles: { c: { device: /dev/x } }\n";
+  await mkdir(path.join(cache, "types"));
+  await writeFile(
+    path.join(cache, "types", "shelf-type.yaml"),
+    `platform: hardware\nsoc: i.MX8M Plus\n${consoles}`,
+  );
+  await writeFile(board, "type: shelf-type\nrpmb: { device: /dev/mmcblk2rpmb }\n");
+  const { code, out, err } = await cli([board, "--json"]).done;
+  expect([code, err]).toEqual([0, expect.stringMatching(/RPMB helper is ready\n$/)]);
+  const { rpmbHelper } = JSON.parse(out) as { rpmbHelper: string };
+  const program = await readFile(rpmbHelper);
+  // ELF of 64 bits, little-endian, machine 183; nothing that a dynamic linker would be needed for.
+  expect([program.toString("latin1", 1, 4), program[4], program[5]]).toEqual(["ELF", 2, 1]);
+  expect(program.readUInt16LE(18)).toBe(183);
+  expect(program.includes("ld-linux")).toBe(false);
+  expect((await cli([board, "--json"]).done).out).toBe(out);
 });
 
 test("a host without tools gets one message with the line that installs them all", async () => {

@@ -1,7 +1,13 @@
 import { Command } from "commander";
 import { didYouMean, InterruptedError, UsageError } from "../../base/index.ts";
 import { listBoards, loadBoard } from "../../board/index.ts";
-import { findPrepared, imageNames, prepareImage, type PreparedImage } from "../../images/index.ts";
+import {
+  boardProgram,
+  findPrepared,
+  imageNames,
+  prepareImage,
+  type PreparedImage,
+} from "../../images/index.ts";
 import type { CliContext, CommandBuilder } from "../context.ts";
 import { examples } from "../help.ts";
 import { boardName } from "../options.ts";
@@ -40,10 +46,16 @@ export const build: CommandBuilder = (context) => {
 };
 
 async function prepare(context: CliContext, board: string, flags: PrepareFlags): Promise<void> {
-  const name = await imageOf(context, board);
+  const { image: name, rpmb } = await wantedBy(context, board);
+  const helperOf = async (): Promise<string | undefined> =>
+    rpmb ? await boardProgram("lockstep-rpmb", context) : undefined;
   if (name === undefined) {
-    context.err(`board ${board} boots no reference image: there is nothing to prepare`);
-    if (flags.json === true) context.out(`${JSON.stringify({ board, image: null })}\n`);
+    const helper = await helperOf();
+    const rest = helper === undefined ? "there is nothing to prepare" : "its RPMB helper is ready";
+    context.err(`board ${board} boots no reference image: ${rest}`);
+    if (flags.json === true) {
+      context.out(`${JSON.stringify({ board, image: null, ...programs(helper) })}\n`);
+    }
     return;
   }
   const before = await findPrepared(name, context.env);
@@ -57,21 +69,36 @@ async function prepare(context: CliContext, board: string, flags: PrepareFlags):
   });
   if (context.abort.aborted) throw new InterruptedError("interrupted");
   const made = before?.dir !== image.dir;
+  const helper = await helperOf();
   if (flags.json === true) {
-    context.out(`${JSON.stringify({ board, image: name, made, ...image }, undefined, 2)}\n`);
+    context.out(
+      `${JSON.stringify({ board, image: name, made, ...programs(helper), ...image }, undefined, 2)}\n`,
+    );
     return;
   }
   summarize(context, image, made);
   context.out(`${image.dir}\n`);
 }
 
-/** The reference image of a board; what is no board may be the name of an image. */
-async function imageOf(context: CliContext, board: string): Promise<string | undefined> {
+const programs = (rpmbHelper: string | undefined): { readonly rpmbHelper?: string } =>
+  rpmbHelper === undefined ? {} : { rpmbHelper };
+
+interface Wanted {
+  readonly image: string | undefined;
+  /** The board has a part that our helper on its Linux can read. */
+  readonly rpmb: boolean;
+}
+
+/** What a board needs; what is no board may be the name of an image. */
+async function wantedBy(context: CliContext, board: string): Promise<Wanted> {
   const boards = (await listBoards(context)).map(({ name }) => name);
   const isPath = board.includes("/") || board.endsWith(".yaml") || board.endsWith(".yml");
-  if (isPath || boards.includes(board)) return (await loadBoard(board, context)).image;
+  if (isPath || boards.includes(board)) {
+    const { image, rpmb } = await loadBoard(board, context);
+    return { image, rpmb: rpmb?.device !== undefined || rpmb?.emulated !== undefined };
+  }
   const images = await imageNames();
-  if (images.includes(board)) return board;
+  if (images.includes(board)) return { image: board, rpmb: false };
   const guess = didYouMean(board, [...boards, ...images]);
   throw new UsageError(
     `there is no board or reference image "${board}"${guess === undefined ? "" : `; ${guess}`}`,
