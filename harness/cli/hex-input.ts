@@ -66,7 +66,7 @@ export function parseHex(text: string, input: HexInput, where: string | undefine
       seen: `${digits.length} digit${digits.length === 1 ? "" : "s"}${odd}`,
     });
   }
-  if (input.secret && /[^0]/.test(digits)) secrets.add(digits.toLowerCase());
+  if (input.secret) secrets.add(digits.toLowerCase());
   return Uint8Array.from(Buffer.from(digits, "hex"));
 }
 
