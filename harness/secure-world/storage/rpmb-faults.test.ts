@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -25,6 +26,7 @@ import { OPTEE_4_10, type OpteeBuild } from "../build.ts";
 import { TEE_STORAGE } from "../tas/index.ts";
 import { FaultyLink, LINK_FAULTS } from "../testkit/faulty-link.ts";
 import {
+  type Contents,
   contentsOf,
   type NamedOperation,
   OBJECT_OPERATIONS,
@@ -65,7 +67,24 @@ function attempt(kit: StorageKit, place: number, { run }: NamedOperation): numbe
   return ret === 0 ? (value ?? TEEC.TEEC_ERROR_GENERIC) : ret;
 }
 
-const seenBy = (kit: StorageKit, place: number) => kit.run((tee) => contentsOf(tee, place));
+const looked = new Map<string, Contents>();
+
+/**
+ * What the next boot finds on this part and these files. It depends on nothing else, and most cuts
+ * leave the same: each is looked at once.
+ */
+function seenAfter(kit: StorageKit, device: EmmcRpmb, place: number): Contents {
+  const hash = createHash("sha256").update(device.image());
+  const files = kit.copyFiles();
+  for (const [name, bytes] of files) hash.update(`${name} ${bytes.length} `).update(bytes);
+  const key = [hash.digest("hex"), device.writeCounter, place].join(" ");
+  const known = looked.get(key);
+  if (known !== undefined) return known;
+  const later = kit.reboot({ files, devices: [device.copy()] });
+  const seen = later.run((tee) => contentsOf(tee, place));
+  looked.set(key, seen);
+  return seen;
+}
 
 const WALKS = OBJECT_OPERATIONS.flatMap((operation) => [
   { operation, name: operation.name, place: PRIVATE_RPMB, where: "RPMB" },
@@ -88,7 +107,7 @@ test.each(WALKS)(
         if (!(error instanceof PowerCut)) throw error;
       }
       device.powerOn();
-      const seen = seenBy(kit.reboot(), place);
+      const seen = seenAfter(kit, device, place);
       if (result !== undefined) {
         expect([result, seen]).toEqual([0, operation.after]);
         break;
@@ -118,14 +137,17 @@ test("RPMB-5.5.3, RPMB-9.PERSISTENCE: power cut at every frame of the first use,
       if (!(error instanceof PowerCut)) throw error;
     }
     device.powerOn();
-    states.add(`${device.keyProgrammed} ${device.writeCounter}`);
+    const state = `${device.keyProgrammed} ${device.writeCounter}`;
     if (ret !== undefined) {
       expect(ret).toBe(0);
       break;
     }
+    // Each write has its number, so this is all that a part was left with.
+    if (states.has(state)) continue;
+    states.add(state);
     const later = first(device);
     expect([cuts, later.run((tee) => prepareObjects(tee, PRIVATE_RPMB))]).toEqual([cuts, 0]);
-    expect(seenBy(later.reboot(), PRIVATE_RPMB)).toEqual(OBJECT_OPERATIONS[0]?.before);
+    expect(seenAfter(later, device, PRIVATE_RPMB)).toEqual(OBJECT_OPERATIONS[0]?.before);
   }
   // Blank, with a key, and with each of the writes that make the file system.
   expect([...states].slice(0, 4)).toEqual(["false 0", "true 0", "true 1", "true 2"]);
@@ -146,16 +168,17 @@ test.each(OBJECT_OPERATIONS)(
       const kit = before.reboot({ devices: [device] });
       let earlier = readFileSync(file);
       kit.kit.rpmb.onRequest = () => {
-        earlier = readFileSync(file);
+        const request = kit.kit.rpmb.requests.at(-1)?.frames;
+        if (request !== undefined && isWrite(request)) earlier = readFileSync(file);
       };
       device.power.cutAfter(place);
       expect(() => attempt(kit, PRIVATE_RPMB, operation)).toThrow(PowerCut);
       const counter = device.writeCounter;
       device.close();
-      const reopened = (): [number, unknown] => {
+      const reopened = (): [number, Contents] => {
         const again = readRpmbState(file);
         const { writeCounter } = again;
-        return [writeCounter, seenBy(before.reboot({ devices: [again] }), PRIVATE_RPMB)];
+        return [writeCounter, seenAfter(before, again, PRIVATE_RPMB)];
       };
       const { before: old, after } = operation;
       // Forward: the record of the request that was not answered is whole.
@@ -222,7 +245,7 @@ test.each(LINK_FAULTS)(
         const kit = before.reboot({ devices: [link] });
         link.faults.set(at, fault);
         const result = attempt(kit, PRIVATE_RPMB, operation);
-        const seen = seenBy(kit.reboot({ devices: [device] }), PRIVATE_RPMB);
+        const seen = seenAfter(kit, device, PRIVATE_RPMB);
         const allowed = result === 0 ? [operation.after] : [operation.before, operation.after];
         expect({ at, operation: operation.name, allowed, seen }).toEqual({
           at,
@@ -264,7 +287,7 @@ test("several faults at once, boot after boot: an operation that was acknowledge
         (frames) => isWrite(frames) && framesAuthentic(KEY, frames),
       );
       expect(device.writeCounter - counter).toBeLessThanOrEqual(authentic.length);
-      const seen = seenBy(before.reboot({ devices: [device.copy()] }), PRIVATE_RPMB);
+      const seen = seenAfter(before, device, PRIVATE_RPMB);
       expect([operation.after, ...(done ? [] : [operation.before])]).toContainEqual(seen);
       // What is done in spite of its failure cannot be done again.
       if (JSON.stringify(seen) === JSON.stringify(operation.after)) break;
