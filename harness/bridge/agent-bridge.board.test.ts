@@ -1,6 +1,7 @@
+import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
-import { BoardFileError, Deadline, Random, silentProgress } from "../base/index.ts";
+import { BoardFileError, Deadline, packageRoot, Random, silentProgress } from "../base/index.ts";
 import { type LiveBoard, loadBoard, openBoard } from "../board/index.ts";
 import { type Pa, Registers } from "../machine/index.ts";
 import { AgentBridge } from "./agent-bridge.ts";
@@ -34,20 +35,35 @@ interface Machine {
   readonly wire: NoisyConsole;
 }
 
-/** A board that runs the agent, over a wire that is made `noise` thousandths bad once it runs. */
-async function start(): Promise<Machine> {
-  const { ssh: _, ...config } = await loadBoard("qemu-virt", { env: {} });
+/** The folder of a board's image: what the tests were given, or another, which is made at need. */
+function imageOf(name: string): string {
+  if (name === "qemu-virt") return imageDir;
+  const main = path.join(packageRoot, "dist", "harness", "cli", "main.js");
+  const prepared = execFileSync(process.execPath, [main, "prepare", name, "--json"]);
+  return (JSON.parse(prepared.toString()) as { readonly dir: string }).dir;
+}
+
+/**
+ * A board that runs the agent, over a wire that is made `noise` thousandths bad once it runs; `first`
+ * is done at the boot loader before.
+ */
+async function start(
+  name = "qemu-virt",
+  first: (prompt: LoaderPrompt) => Promise<void> = async () => {},
+): Promise<Machine> {
+  const { ssh: _, ...config } = await loadBoard(name, { env: {} });
   board ??= await openBoard(config, {
     observer: { raw: () => {}, line: () => {}, stageStart: () => {}, stageEnd: () => {} },
     progress: silentProgress,
     abort: new AbortController().signal,
-    prepared: { files: { bios: path.join(imageDir, "firmware.bios") } },
+    prepared: { files: { bios: path.join(imageOf(name), "firmware.bios") } },
   });
   await board.transition("bootloader", soon());
   const { bridge: where, boot } = config;
   if (where?.uart === undefined || boot === undefined) throw new BoardFileError("it changed");
   const wire = new NoisyConsole(loaderConsoleOf(board), 7);
   const prompt = new LoaderPrompt(wire, { prompt: new RegExp(boot.bootloader.prompt) });
+  await first(prompt);
   const window = new RamWindow(where.freeRam, config.file);
   const loader = await ConsoleBridge.start(
     {
@@ -142,18 +158,28 @@ function countTo(rounds: number, session: number): Buffer {
   return invoke;
 }
 
-/** Sends a message and resumes it after every interrupt. */
+/** The core's own tests, which take it tens of milliseconds. */
+function selfTests(session: number): Buffer {
+  const invoke = message(0);
+  invoke.writeUInt32LE(1, 0);
+  invoke.writeUInt32LE(2, 4);
+  invoke.writeUInt32LE(session, 8);
+  return invoke;
+}
+
+/** Sends a message and resumes it after every interrupt; `client` is a VM's number, 0 without VMs. */
 async function send(
   agent: AgentBridge,
   bytes: Buffer,
+  client = 0,
 ): Promise<{ readonly interrupts: number; readonly answer: Buffer }> {
   await agent.write(DATA, bytes, soon());
-  let x = await smc(agent, 0x3200_0004, 0, DATA);
+  let x = await smc(agent, 0x3200_0004, 0, DATA, 0, 0, 0, 0, client);
   let interrupts = 0;
   while (x[0] === 0xffff_0004) {
     expect(x.slice(1, 3)).toEqual([0, 0]);
     interrupts += 1;
-    x = await smc(agent, 0x3200_0003, 0, 0, x[3] ?? 0);
+    x = await smc(agent, 0x3200_0003, 0, 0, x[3] ?? 0, 0, 0, 0, client);
   }
   expect(x[0]).toBe(0);
   const answer = Buffer.from(await agent.read(DATA, bytes.length, soon()));
@@ -172,6 +198,83 @@ withImage(
     expect(interrupts).toBeGreaterThan(0);
     // How many held the lock.
     expect(answer.readUInt32LE(80)).toBe(1);
+  },
+  TIMEOUT,
+);
+
+const CLIENT = 3;
+
+/** At EL2 the interrupt is the hypervisor's timer, which comes while the call runs, and again. */
+withImage(
+  `SMC-5.FOREIGN_INTR, SMC-8.3: interrupts make a virtualized OP-TEE hand the call of a VM back, which completes${why}`,
+  async () => {
+    const { agent } = await start("qemu-virt-hyp");
+    expect(agent.info).toMatchObject({ level: 2 });
+    // VM_CREATED
+    expect((await smc(agent, 0xb200_000d, CLIENT))[0]).toBe(0);
+    const session = (await send(agent, openSession(), CLIENT)).answer.readUInt32LE(8);
+    expect((await send(agent, selfTests(session), CLIENT)).interrupts).toBe(0);
+    agent.interruptEveryUs = 200;
+    // The time doubles with every interrupt, so that the call gets on.
+    expect((await send(agent, selfTests(session), CLIENT)).interrupts).toBeGreaterThan(1);
+  },
+  TIMEOUT,
+);
+
+/** `mrs x0, REGISTER; ret`, by op1, CRn, CRm and op2: U-Boot prints what its programs return. */
+const mrs = (op1: number, n: number, m: number, op2: number): number =>
+  (0xd538_0000 | (op1 << 16) | (n << 12) | (m << 8) | (op2 << 5)) >>> 0;
+const RET = 0xd65f_03c0;
+/** The registers that boards/bridge/timer.s changes, at both levels. */
+const SYSTEM = {
+  ICC_PMR_EL1: mrs(0, 4, 6, 0),
+  ICC_IGRPEN1_EL1: mrs(0, 12, 12, 7),
+  ICC_SRE_EL1: mrs(0, 12, 12, 5),
+};
+const SYSTEM_EL2 = {
+  ICC_SRE_EL2: mrs(4, 12, 9, 5),
+  CNTHP_CTL_EL2: mrs(4, 14, 2, 1),
+  CNTHP_CVAL_EL2: mrs(4, 14, 2, 2),
+};
+/** GICD_CTLR; of the first core's redistributor ISENABLER0, ISPENDR0, priorities of SGI 0 and PPI 26. */
+const GIC = [0x800_0000, 0x80b_0100, 0x80b_0200, 0x80b_0400, 0x80b_0418];
+
+/** The GIC and the timer as U-Boot sees them. */
+async function interruptState(
+  prompt: LoaderPrompt,
+  system: Readonly<Record<string, number>>,
+): Promise<Record<string, string>> {
+  const state: Record<string, string> = {};
+  const program = DATA.toString(16);
+  for (const [name, word] of Object.entries(system)) {
+    await prompt.run(`mw.l ${program} ${word.toString(16)}`, soon());
+    await prompt.run(`mw.l ${(DATA + 4).toString(16)} ${RET.toString(16)}`, soon());
+    const said = (await prompt.run(`go ${program}`, soon())).join(" ");
+    state[name] = /rc = (0x[0-9A-Fa-f]+)/.exec(said)?.[1] ?? said;
+  }
+  for (const at of GIC) {
+    const said = (await prompt.run(`md.l ${at.toString(16)} 1`, soon())).join(" ");
+    state[`0x${at.toString(16)}`] = /: ([0-9a-f]{8})/.exec(said)?.[1] ?? said;
+  }
+  return state;
+}
+
+withImage.each([
+  ["qemu-virt", SYSTEM, 0],
+  ["qemu-virt-hyp", { ...SYSTEM, ...SYSTEM_EL2 }, CLIENT],
+] as const)(
+  `%s: GIC and timer are as U-Boot left them when the agent has armed interrupts and gone${why}`,
+  async (name, system, client) => {
+    let before: Record<string, string> = {};
+    const { agent, prompt } = await start(name, async (early) => {
+      before = await interruptState(early, system);
+    });
+    for (const value of Object.values(before)) expect(value).toMatch(/^(0x)?[0-9A-Fa-f]+$/);
+    if (client > 0) await smc(agent, 0xb200_000d, client);
+    agent.interruptEveryUs = 500;
+    await send(agent, openSession(), client);
+    await agent.exit(soon());
+    expect(await interruptState(prompt, system)).toEqual(before);
   },
   TIMEOUT,
 );

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { packageRoot, silentProgress } from "../../base/index.ts";
 import { type BridgeTransport, type LiveBoard, loadBoard, openBoard } from "../../board/index.ts";
 import { findPrepared, imageTas, prepareImage } from "../../images/index.ts";
@@ -19,12 +19,15 @@ const TIMEOUT = 600_000;
 /** CALLS_UID of OP-TEE, and x4 to x7 as the scenario sends them. */
 const API_UID = [0x384f_b3e0, 0xe7f8_11e3, 0xaf63_0002, 0xa5d5_c51b, 0x44, 0x55, 0x66, 0];
 
-const machine = pathToFileURL(
-  path.join(packageRoot, "dist", "harness", "machine", "index.js"),
-).href;
-/** PSCI VERSION, and CPU_OFF, which takes the only core away. */
+const built = (...names: string[]): string =>
+  JSON.stringify(pathToFileURL(path.join(packageRoot, "dist", ...names)).href);
+/**
+ * PSCI VERSION, and CPU_OFF, which takes the only core away; a command of the pseudo-TA for tests that
+ * takes a while, and how often an interrupt came in its middle.
+ */
 const SCENARIOS = `
-import { Registers } from ${JSON.stringify(machine)};
+import { Registers } from ${built("harness", "machine", "index.js")};
+import { openSession, RawDriver } from ${built("suites", "support", "raw-driver.js")};
 const call = (fid) => ({
   conduits: ["direct"],
   clauses: [],
@@ -36,6 +39,24 @@ const call = (fid) => ({
 });
 export const version = call(0x84000000);
 export const coreOff = call(0x84000002);
+export const interrupted = {
+  conduits: ["direct", "vm"],
+  clauses: [],
+  interrupts: 200,
+  run: ({ conduit }) => {
+    let interrupts = 0;
+    const driver = new RawDriver({
+      ...conduit,
+      smc: (registers, vcpu) => {
+        conduit.smc(registers, vcpu);
+        if (registers.get(0) === 0xffff0004) interrupts += 1;
+      },
+    });
+    const { session } = driver.get(driver.send(openSession("d96a5b40-c3e5-21e3-8794-1002a5d5c61b")).at);
+    const { ret } = driver.get(driver.send({ cmd: 1, ret: 1, session, func: 2 }).at);
+    return { ret, interrupted: interrupts > 0 };
+  },
+};
 `;
 
 const dir = mkdtempSync(path.join(tmpdir(), "lockstep-transports-"));
@@ -48,6 +69,13 @@ afterEach(async () => {
   board = undefined;
   target = undefined;
 }, TIMEOUT);
+
+beforeAll(() => {
+  const suites = path.join(dir, "dist", "suites", "own");
+  mkdirSync(suites, { recursive: true });
+  writeFileSync(path.join(dir, "package.json"), '{ "type": "module" }');
+  writeFileSync(path.join(suites, "calls.scenario.js"), SCENARIOS);
+});
 
 afterAll(() => {
   rmSync(dir, { recursive: true });
@@ -128,13 +156,22 @@ suite(`scenarios over a serial line alone${why}`, () => {
     TIMEOUT,
   );
 
+  test.each([
+    ["qemu-virt", DIRECT],
+    ["qemu-virt-hyp", VM],
+  ] as const)(
+    "SMC-5.FOREIGN_INTR: by agent, on %s: a scenario's call is interrupted in its middle and completes",
+    async (like, on) => {
+      const mine = await start(like, "agent", "", { root: dir });
+      const seen = await mine.run("own/calls#interrupted", null, on);
+      expect(seen).toEqual({ ret: 0, interrupted: true });
+    },
+    TIMEOUT,
+  );
+
   test(
     "a call that never returns is a crash, over a console alone too, and the next scenario runs",
     async () => {
-      const suites = path.join(dir, "dist", "suites", "own");
-      mkdirSync(suites, { recursive: true });
-      writeFileSync(path.join(dir, "package.json"), '{ "type": "module" }');
-      writeFileSync(path.join(suites, "calls.scenario.js"), SCENARIOS);
       const mine = await start("qemu-virt", "console", "", { root: dir, smcMs: 2000 });
       const run = async (name: string): Promise<unknown> =>
         await mine.run(`own/calls#${name}`, null, DIRECT);
