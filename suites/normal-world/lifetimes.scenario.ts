@@ -38,6 +38,25 @@ function* write(tee: TeecContext, session: TeecSession, byte: number): Task<numb
   return (yield* tee.invokeCommand(session, SIMS.WRITE, [slot, input])).result;
 }
 
+/** Writing to, and reading from, the last slot that there is and the first that there is not. */
+export const slots = client(["MSG-2.4.TA_RETURNED"], function* (tee) {
+  const session = yield* openSession(tee, SIMS.uuid);
+  const results: Data[] = [];
+  for (const [command, type] of [
+    [SIMS.WRITE, MEMREF_TEMP_INPUT],
+    [SIMS.READ, MEMREF_TEMP_OUTPUT],
+  ] as const) {
+    for (const number of [3, 4]) {
+      const bytes = TeecParam.temp(type, buffer(tee, 32));
+      const slot = TeecParam.value(VALUE_INPUT, number);
+      const { result, origin } = yield* tee.invokeCommand(session, command, [slot, bytes]);
+      results.push([result, origin]);
+    }
+  }
+  yield* tee.closeSession(session);
+  return results;
+});
+
 /** The first byte of what the instance stores; it does not survive to be asked for nothing. */
 function* read(tee: TeecContext, session: TeecSession): Task<Data> {
   const out = buffer(tee, new Uint8Array(32).fill(0xee));

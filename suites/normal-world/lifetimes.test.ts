@@ -22,6 +22,14 @@ test("MSG-2.1.3: one that is kept alive outlives its last session", "keptAlive",
   expect(await run()).toEqual({ written: 0, beside: STORED, after: STORED });
 });
 
+test("MSG-2.4.TA_RETURNED: what a TA has no place for is its own error", "slots", async (run) => {
+  const [done, refused] = [
+    [0, 4],
+    [0xffff_0006, 4],
+  ];
+  expect(await run()).toEqual([done, refused, done, refused]);
+});
+
 test("MSG-2.1.3: a TA for one session is BUSY for the next", "singleSession", async (run) => {
   expect(await run()).toEqual({ busy: [0xffff_000d, 3], again: 0 });
 });

@@ -16,7 +16,10 @@ export const SIMS_CMD = {
   OPEN_TA_SESSION: 5,
 } as const;
 
-const SLOTS = 16;
+const SLOTS = 4;
+/** What a read allocates and frees again, and what an allocation takes beside its bytes, about. */
+const READ_BUFFER = 16_000;
+const OVERHEAD = 32;
 
 interface ClientState {
   counter: number;
@@ -25,9 +28,20 @@ interface ClientState {
 
 /** Storage and a counter that all sessions of one instance share; used to tell instances apart. */
 class Sims implements TaInstance {
+  readonly #heap: number;
   readonly #slots: (Uint8Array | undefined)[] = [];
   readonly #clients = new Map<TeeApi, ClientState>();
   #opened = 0;
+
+  constructor(heap: number) {
+    this.#heap = heap;
+  }
+
+  /** Whether the heap has room beside what is stored. */
+  #hasRoom(bytes: number): boolean {
+    const used = this.#slots.map((slot) => (slot === undefined ? 0 : slot.length + OVERHEAD));
+    return used.reduce((sum, one) => sum + one, bytes + OVERHEAD) <= this.#heap;
+  }
 
   open(tee: TeeApi): number {
     this.#clients.set(tee, { counter: this.#opened, session: undefined });
@@ -65,9 +79,13 @@ class Sims implements TaInstance {
     const [slot, out] = params;
     if (typesOf(params) !== types || slot.a >= SLOTS) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
     const stored = this.#slots[slot.a];
+    if (stored !== undefined && stored.length > out.capacity) return TEEC.TEEC_ERROR_OVERFLOW;
+    if (!this.#hasRoom(READ_BUFFER)) return TEEC.TEEC_ERROR_OUT_OF_MEMORY;
+    if (out.capacity === 0) return TEEC.TEEC_SUCCESS;
     // It copies from where nothing was ever allocated.
-    if (stored === undefined) throw new RangeError("data abort: a slot that was never written");
-    if (stored.length > out.capacity) return TEEC.TEEC_ERROR_OVERFLOW;
+    if (stored === undefined || stored.length === 0) {
+      throw new RangeError("data abort: a slot that was never written");
+    }
     out.write(stored);
     return TEEC.TEEC_SUCCESS;
   }
@@ -76,6 +94,8 @@ class Sims implements TaInstance {
     const types = paramTypes(TEE_PARAM.VALUE_INPUT, TEE_PARAM.MEMREF_INPUT);
     const [slot, input] = params;
     if (typesOf(params) !== types || slot.a >= SLOTS) return TEEC.TEEC_ERROR_BAD_PARAMETERS;
+    this.#slots[slot.a] = undefined;
+    if (!this.#hasRoom(input.capacity)) return TEEC.TEEC_ERROR_OUT_OF_MEMORY;
     this.#slots[slot.a] = input.read();
     return TEEC.TEEC_SUCCESS;
   }
@@ -110,14 +130,20 @@ class Sims implements TaInstance {
   }
 }
 
-const sims = (name: string, uuid: string, flags: number): TrustedApplication => ({
+const sims = (
+  name: string,
+  uuid: string,
+  flags: number,
+  stackSize = 4 * 1024,
+  dataSize = 64 * 1024,
+): TrustedApplication => ({
   name,
   uuid,
   flags,
-  stackSize: 4 * 1024,
-  dataSize: 64 * 1024,
+  stackSize,
+  dataSize,
   imageSize: 113_576,
-  instantiate: () => new Sims(),
+  instantiate: () => new Sims(dataSize),
 });
 
 const SHARED = TA_FLAG.SINGLE_INSTANCE | TA_FLAG.MULTI_SESSION;
@@ -131,4 +157,4 @@ export const simsKeepAliveTa = sims(
   SHARED | TA_FLAG.INSTANCE_KEEP_ALIVE,
 );
 /** An instance for each session. */
-export const missTa = sims("miss", MISS_UUID, 0);
+export const missTa = sims("miss", MISS_UUID, 0, 32 * 1024, 32 * 1024);
