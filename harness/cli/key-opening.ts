@@ -20,20 +20,22 @@ export function addOpeningOptions(command: Command): Command {
       "--key-file <file>",
       "a key in a file: 32 raw bytes or 64 digits, best encrypted by age",
     )
-    .option("--identity <file>", "age identities that open the key file")
+    .option("--identity <file>", "age identities that open the key file, and a file of --huk")
     .option("--passphrase", "the key file's passphrase is asked for on the terminal")
     .option("--passphrase-fd <n>", "it is the first line of this file descriptor");
 }
 
-/** The key that the options lead to, undefined where they name none. Throws UsageError, keyless. */
+/**
+ * The key that the options lead to, undefined where they name none. An identity may as well be for a
+ * hardware unique key. Throws UsageError, keyless.
+ */
 export async function openKeyFile(
   context: CliContext,
-  flags: OpeningFlags,
+  flags: OpeningFlags & { readonly huk?: string | readonly string[] },
 ): Promise<KeyObject | undefined> {
   if (flags.keyFile === undefined) {
-    if (flags.identity === undefined && flags.passphrase !== true && !flags.passphraseFd) {
-      return undefined;
-    }
+    const unused = flags.identity !== undefined && (flags.huk ?? "").length === 0;
+    if (!unused && flags.passphrase !== true && flags.passphraseFd === undefined) return undefined;
     throw new UsageError("there is no --key-file to open with an identity or a passphrase");
   }
   const file = path.resolve(context.cwd, flags.keyFile);

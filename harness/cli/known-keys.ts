@@ -10,14 +10,18 @@ import {
   keyCandidates,
   type NamedKey,
 } from "../rpmb/index.ts";
+import { unseal } from "../provision/index.ts";
 import type { CliContext } from "./context.ts";
-import { parseHex, readHexInput } from "./hex-input.ts";
+import { type HexInput, parseHex, readHexInput } from "./hex-input.ts";
+import { unsealingOf } from "./key-opening.ts";
 
 /** What the command line says of keys to try. */
 export interface KeyFlags {
   /** `[SOURCE=]HEX`, `@FILE` or `-`. */
   readonly huk?: readonly string[];
   readonly cid?: string;
+  /** A file of age identities, which open a file of `huk`. */
+  readonly identity?: string;
 }
 
 /** The route that a part without a key is expected on, with `--expect`. */
@@ -41,7 +45,7 @@ export async function hukInputs(
     throw new UsageError("only one value can be read from stdin");
   }
   const huks: Huk[] = [];
-  for (const text of given) huks.push(await hukIn(context, text));
+  for (const text of given) huks.push(await hukIn(context, text, flags));
   const reference = config?.rpmb?.optee.huk;
   if (typeof reference === "object") {
     const source = findHukSource("given");
@@ -56,7 +60,7 @@ export async function hukInputs(
 
 const HUK_INPUT = { what: "the HUK", sizes: [16, 32], secret: true } as const;
 
-async function hukIn(context: CliContext, text: string): Promise<Huk> {
+async function hukIn(context: CliContext, text: string, { identity }: KeyFlags): Promise<Huk> {
   const [, name = "given", value = ""] = /^(?:([a-z][a-z-]+)=)?(.*)$/s.exec(text) ?? [];
   const source = findHukSource(name);
   if (source === undefined || source.takes.length === 0) {
@@ -66,7 +70,15 @@ async function hukIn(context: CliContext, text: string): Promise<Huk> {
         .join(", "),
     });
   }
-  return hukOf(source, await readHexInput(context, value, { ...HUK_INPUT, sizes: source.takes }));
+  const input: HexInput = {
+    ...HUK_INPUT,
+    sizes: source.takes,
+    ...(identity !== undefined && {
+      unseal: async (bytes, where) =>
+        await unseal(bytes, await unsealingOf(context, { identity }), where),
+    }),
+  };
+  return hukOf(source, await readHexInput(context, value, input));
 }
 
 function fromEnvironment(

@@ -102,6 +102,22 @@ describe("on an image of a part", () => {
     expect(JSON.stringify([found, other])).not.toContain(HUK);
   });
 
+  test("opens a hardware unique key that age has encrypted", async () => {
+    const { Encrypter, generateX25519Identity, identityToRecipient } =
+      await import("age-encryption");
+    const identity = await generateX25519Identity();
+    const encrypter = new Encrypter();
+    encrypter.addRecipient(await identityToRecipient(identity));
+    const sealed = await encrypter.encrypt(Buffer.from(HUK, "hex"));
+    writeFileSync(path.join(desk.cwd, "huk.age"), sealed, { mode: 0o600 });
+    writeFileSync(path.join(desk.cwd, "id"), `# ours\n${identity}\n`, { mode: 0o600 });
+    const file = image({ key: FROM_HUK });
+    const { document } = await verifyImage(file, "--huk", "@huk.age", "--identity", "id");
+    expect(document.routes).toMatchObject([{ name: "given/non-compat" }]);
+    const closed = await verifyImage(file, "--huk", "@huk.age");
+    expect([closed.code, closed.stderr]).toEqual([2, expect.stringMatching(/--identity/)]);
+  });
+
   test("finds a key that is given in a file", async () => {
     const file = image({ key: rpmbTestKey(), writeCounter: 1 });
     const key = path.join(desk.cwd, "key");
