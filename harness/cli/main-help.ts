@@ -28,6 +28,7 @@ Environment (options beat it):
   LOCKSTEP_OUT             where \`run\` puts its bundles
   LOCKSTEP_SEED            the seed of everything in \`run\` that uses chance
   LOCKSTEP_CACHE           where prepared images are kept (else $XDG_CACHE_HOME/lockstep)
+  LOCKSTEP_LEDGER          where \`rpmb provision\` keeps what was programmed
   LOCKSTEP_DEBIAN_MIRROR   where \`prepare\` gets Debian packages
   NO_COLOR, FORCE_COLOR    colours off, colours on
 

@@ -202,6 +202,18 @@ export const PART_HAZARDS: readonly HazardRule[] = [
     },
   },
   {
+    id: "ledger-changed",
+    sources: ["RPMB-1.3"],
+    find: ({ history: { problem } }) =>
+      problem === undefined
+        ? undefined
+        : {
+            severity: "stop",
+            what: `the ledger was changed by something else than Lockstep: ${problem}`,
+            mend: "Look at `lockstep rpmb provision --ledger`, and compare it with a copy.",
+          },
+  },
+  {
     id: "seen-before",
     sources: ["RPMB-1.3", "RPMB-9.PERSISTENCE"],
     find: ({ history, part }) =>

@@ -203,7 +203,7 @@ export const ROUTE_HAZARDS: readonly HazardRule[] = [
       route === "key-service"
         ? {
             severity: "danger",
-            what: "an OP-TEE with the key-read service gives the key to everybody on the board who may open the TEE",
+            what: "an OP-TEE with the key-read service gives the key to root of the board's Linux, whoever that is",
             mend: "Boot it on no network but the lab's, and replace it once the part is programmed; it is built under CFG_INSECURE=y only and must never ship.",
           }
         : undefined,

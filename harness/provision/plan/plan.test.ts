@@ -80,6 +80,7 @@ test.each<[string, string, Partial<Situation>]>([
     { key: { ...keyOn("closed"), source: "zero-stub", published: true } },
   ],
   ["other-key", "stop", { derived: { ...keyOn("closed"), id: "0".repeat(16) } }],
+  ["ledger-changed", "stop", { history: { programmed: [], open: [], problem: "x" } }],
   ["no-ssh", "stop", { board: boardView({ ssh: false }) }],
   ["no-mmc-utils", "stop", { tools: { mmc: false } }],
   ["no-key-service", "stop", { route: "key-service", tools: { mmc: true, keyClient: false } }],
@@ -135,15 +136,20 @@ test("a plan without the part, or without a key, is not performed", () => {
 
 test("every route ends in a verification, has one irreversible step and never a key in a command", () => {
   for (const route of ROUTES) {
-    for (const emulated of [true, false]) {
-      const more = { route, part: partView({ emulated, where: "/dev/mmcblk2rpmb" }) };
+    // On the board's Linux, the same served by Lockstep, and the state file of a part.
+    for (const [where, emulated] of [
+      ["/dev/mmcblk2rpmb", false],
+      ["/dev/mmcblk2rpmb", true],
+      ["/lab/part.rpmb", true],
+    ] as const) {
+      const more = { route, part: partView({ emulated, where }) };
       const { steps } = makePlan(situation(more));
       expect(steps.filter(({ irreversible }) => irreversible)).toHaveLength(1);
       const commands = steps.flatMap((step) => step.commands);
       expect(commands).toContain("lockstep rpmb verify --board shelf-3");
       expect(commands.join("\n")).not.toMatch(/[0-9a-f]{64}/);
       const writes = commands.some((one) => one === "mmc rpmb write-key /dev/mmcblk2rpmb -");
-      expect(writes).toBe(route !== "write-key-build" && !emulated);
+      expect(writes).toBe(route !== "write-key-build" && where.startsWith("/dev/"));
     }
   }
 });

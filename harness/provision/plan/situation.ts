@@ -82,6 +82,8 @@ export interface Situation {
   readonly history: {
     readonly programmed: readonly LedgerEntry[];
     readonly open: readonly LedgerIntent[];
+    /** What shows that somebody else changed it. */
+    readonly problem?: string;
   };
 }
 

@@ -18,7 +18,7 @@ export function stepsOf(situation: Situation): PlanStep[] {
   const cid = part?.cid ?? "CID";
   const id = key === undefined ? "" : ` (key id ${key.id})`;
   const write: PlanStep =
-    part?.emulated === true
+    part?.emulated === true && !part.where.startsWith("/dev/")
       ? {
           title: `Program the key into the emulated part${id}: the request that mmc-utils sends`,
           commands: [],
@@ -107,7 +107,8 @@ const boot = ({ board }: Situation): string[] =>
   board.platform === "emulated" ? [] : [`lockstep boot ${board.name} --to tee-ready`];
 
 /** Options of `rpmb derive` for this key; what is secret stands as a name. */
-function deriveWords({ key }: Situation): string {
+function deriveWords(situation: Situation): string {
+  const key = situation.derived ?? situation.key;
   const source = key?.source ?? "given";
   if (source === "test-key" || source === "zero-stub") {
     return `--source ${source}${key?.compat === false ? " --no-compat" : ""}`;

@@ -1,6 +1,11 @@
 import type { KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
-import { Deadline, InfrastructureError, UsageError } from "../../../../base/index.ts";
+import {
+  Deadline,
+  InfrastructureError,
+  InternalError,
+  UsageError,
+} from "../../../../base/index.ts";
 import type { BoardConfig, BoardObserver, CommandProtocol } from "../../../../board/index.ts";
 import {
   hasProgram,
@@ -18,6 +23,8 @@ import { askDeadline, type BoardPart, withHelper } from "../board-part.ts";
 import type { ProvisionFlags } from "./flags.ts";
 import { reportedCid, type SessionWork } from "./session.ts";
 
+/** Asking, writing and asking again: nothing of it may be cut short by a board that is slow. */
+const BOARD_MS = 300_000;
 /** What OP-TEE's storage may take the first time, a TA included. */
 const TRIGGER_MS = 180_000;
 
@@ -44,7 +51,7 @@ export async function onDevice<T>(
       needsTee ? "tee-ready" : "linux",
       bootDeadline(config, context, undefined),
     );
-    const deadline = askDeadline(context, flags, config);
+    const deadline = askDeadline(context, { timeout: flags.timeout ?? BOARD_MS }, config);
     const commands = board.command(config.ssh === undefined ? "console" : "ssh");
     const place: BoardPart = { config, device, commands, files: board.files, deadline };
     return await withHelper(context, place, async (helper) => {
@@ -74,6 +81,9 @@ export async function onDevice<T>(
   });
 }
 
+const planned = async (): Promise<never> =>
+  await Promise.reject(new InternalError("a plan performs nothing"));
+
 /** Linux of a write-key build may program the part before anybody has asked it. */
 function refuseToBoot(flags: ProvisionFlags, config: BoardConfig): void {
   const mayWrite = flags.route === "write-key-build" && config.rpmb?.optee.writeKey !== false;
@@ -97,6 +107,19 @@ export async function onServedPart<T>(
   const create = { cid: Buffer.from(cid, "hex"), sizeMultiplier };
   const asKept = (): EmmcRpmb =>
     state !== undefined && existsSync(state) ? readRpmbState(state) : new EmmcRpmb(create);
+  const needsTee = flags.route === "key-service";
+  const device = "/dev/mmcblk0rpmb";
+  const base = { where: device, emulated: true, sizeMultiplier } as const;
+  if (flags.perform !== true && !needsTee) {
+    const part = asKept();
+    const reported = Buffer.from(part.cid).toString("hex");
+    return await work({
+      ...base,
+      live: { channel: channelTo(part), cid: async () => reported },
+      tools: {},
+      act: planned,
+    });
+  }
   const lines: OpteeLine[] = [];
   return await withBoard(config, context, { observer: watching(lines) }, async (opened) => {
     const current = (): EmmcRpmb => opened.part?.part ?? asKept();
@@ -109,13 +132,10 @@ export async function onServedPart<T>(
       commands ??= opened.board.command(config.ssh === undefined ? "console" : "ssh");
       return commands;
     };
-    const device = "/dev/mmcblk0rpmb";
-    const deadline = (): Deadline => askDeadline(context, flags, config);
-    const needsTee = flags.route === "key-service";
+    const deadline = (): Deadline =>
+      askDeadline(context, { timeout: flags.timeout ?? BOARD_MS }, config);
     return await work({
-      where: device,
-      emulated: true,
-      sizeMultiplier,
+      ...base,
       live: { channel, cid: async () => Buffer.from(current().cid).toString("hex") },
       tools: needsTee ? await toolsOn(await up(), flags, deadline()) : {},
       ...(needsTee && {

@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
-import { UsageError } from "../../../../base/index.ts";
+import { secrets, UsageError } from "../../../../base/index.ts";
 import type { KeyView } from "../../../../provision/index.ts";
-import { derive, keyId } from "../../../../rpmb/index.ts";
+import { derive, keyDigits, keyId } from "../../../../rpmb/index.ts";
 import type { CliContext } from "../../../context.ts";
 import { openKeyFile } from "../../../key-opening.ts";
 import { type RequestFlags, requestOf, TEST_KEY } from "../derive-request.ts";
@@ -61,8 +61,12 @@ export async function makeDeriver(
   return (cid) => planned({ usage: "rpmb", huk, compat, cid: Buffer.from(cid, "hex") });
 }
 
+/** Whatever is written from here on has no such digits in it. */
+const masked = (key: KeyObject): void => secrets.add(keyDigits(key));
+
 function planned(request: Parameters<typeof derive>[0]): PlannedKey {
   const { key, keyId: id } = derive(request);
+  masked(key);
   if (request.usage !== "rpmb") {
     const how = "the published key of CFG_RPMB_TESTKEY=y builds";
     return { key, view: { id, how, source: TEST_KEY, published: true } };
@@ -82,10 +86,10 @@ function planned(request: Parameters<typeof derive>[0]): PlannedKey {
 }
 
 /** A key from elsewhere, e.g. a database. */
-export const foreignKey = (key: KeyObject, source: string, how: string): PlannedKey => ({
-  key,
-  view: { id: keyId(key), how, source, published: false },
-});
+export function foreignKey(key: KeyObject, source: string, how: string): PlannedKey {
+  masked(key);
+  return { key, view: { id: keyId(key), how, source, published: false } };
+}
 
 /**
  * The key of a part in the database or key file that the command line names; undefined where the

@@ -201,8 +201,11 @@ async function keyFor(
   return flags.route === "key-service" ? undefined : deriver?.(cid);
 }
 
-function historyOf({ entries, open }: LedgerReading, cid: string): Situation["history"] {
+function historyOf(reading: LedgerReading, cid: string): Situation["history"] {
+  const { entries, open, problems } = reading;
+  const [problem] = problems;
   return {
+    ...(problem !== undefined && { problem }),
     programmed: entries.filter(
       (entry) =>
         (entry.kind === "done" || (entry.kind === "settled" && entry.part === "programmed")) &&
