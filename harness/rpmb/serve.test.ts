@@ -158,6 +158,20 @@ test("a part that is served says its registers, and does whole operations or sin
   expect(framesAuthentic(TEST_KEY, read.bytes)).toBe(true);
 });
 
+test("a key that a guest programs reaches the part, and nobody who listens", async () => {
+  const device = new EmmcRpmb({ cid: TEST_CID, sizeMultiplier: 1 });
+  const heard: string[] = [];
+  const guest = new Guest(device, {
+    onTransfer: ({ frames }, status, answer) =>
+      heard.push(hex(frames), String(status), hex(answer)),
+  });
+  const request = keyRequest();
+  expect(decodeFrame((await guest.ask(TRANSFER, 1, request)).bytes).result).toBe(RPMB_RESULT.OK);
+  expect(framesAuthentic(TEST_KEY, (await guest.ask(TRANSFER, 1, COUNTER)).bytes)).toBe(true);
+  expect(heard.length).toBe(6);
+  expect(heard.join(" ")).not.toContain(hex(decodeFrame(request).keyMac));
+});
+
 test("what cannot be done is an errno: sizes, operations, no power, a state that cannot be kept", async () => {
   const device = part();
   const errors: unknown[] = [];

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import { type Clock, systemClock } from "../base/index.ts";
 import type { EmmcRpmb } from "./emmc.ts";
-import { FRAME_SIZE } from "./frame.ts";
+import { FRAME_SIZE, maskedFrames } from "./frame.ts";
 import { PowerCut } from "./power.ts";
 import {
   decodeWireHeader,
@@ -14,7 +14,7 @@ import {
 } from "./wire.ts";
 
 export interface ServeOptions {
-  /** Told of every request and its answer; keys that are programmed are in them, see `maskedFrames`. */
+  /** Told of every request and its answer; a key that is programmed is asterisks (`maskedFrames`). */
   readonly onTransfer?: (request: RpmbWireRequest, status: number, answer: Uint8Array) => void;
   /** Told what the part threw that a driver only sees as EIO, e.g. RpmbStateError. */
   readonly onError?: (error: unknown) => void;
@@ -117,11 +117,12 @@ class Server {
     }
     const size = RPMB_WIRE.request.size + requestFrames * FRAME_SIZE;
     if (this.#waiting.length < size) return undefined;
-    const frames = Uint8Array.from(this.#waiting.subarray(RPMB_WIRE.request.size, size));
+    const frames = this.#waiting.subarray(RPMB_WIRE.request.size, size);
     this.#waiting = this.#waiting.subarray(size);
-    const request = { op, responseFrames, frames };
-    const { status, bytes } = this.#perform(request);
-    this.#options.onTransfer?.(request, status, bytes);
+    const { status, bytes } = this.#perform({ op, responseFrames, frames });
+    const shown = maskedFrames(frames);
+    frames.fill(0);
+    this.#options.onTransfer?.({ op, responseFrames, frames: shown }, status, bytes);
     return encodeWireAnswer(status, bytes);
   }
 

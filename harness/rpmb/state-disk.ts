@@ -9,6 +9,7 @@ import {
   openSync,
   readSync,
   renameSync,
+  rmSync,
   statSync,
   writeSync,
 } from "node:fs";
@@ -152,9 +153,12 @@ function writeNew(where: string, bytes: Uint8Array, check: () => void): number {
     const fd = attempt(where, "made", () =>
       openSync(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, MODE),
     );
+    let mine = false;
     try {
       lock(fd, "exclusive", where);
-      if (isStill(temporary, fd)) {
+      mine = isStill(temporary, fd);
+      if (mine) {
+        checkMode(fd, temporary);
         check();
         attempt(where, "made", () => {
           ftruncateSync(fd, 0);
@@ -166,6 +170,7 @@ function writeNew(where: string, bytes: Uint8Array, check: () => void): number {
         return fd;
       }
     } catch (error) {
+      if (mine) rmSync(temporary, { force: true });
       closeSync(fd);
       throw error;
     }

@@ -26,6 +26,7 @@ import {
   setExtCsdField,
   STATE_FILE,
 } from "./index.ts";
+import { StateOnDisk } from "./state-disk.ts";
 import { encodeState, loadState } from "./state-journal.ts";
 import { encodeHeader, encodeRecord, slotStart, type StateRecord } from "./state-layout.ts";
 import {
@@ -170,6 +171,21 @@ test("what is left of a file that never came to its place is used again, and cha
   again.erase();
   again.close();
   expect([readRpmbState(file).keyProgrammed, existsSync(`${file}.new`)]).toEqual([false, false]);
+});
+
+test("a file that cannot be put in its place leaves nothing beside it, and one that is there already stays", () => {
+  const file = used();
+  const before = readFileSync(file);
+  const bytes = encodeState(new EmmcRpmb(CREATE).snapshot());
+  expect(() => StateOnDisk.create(file, bytes, { sync: true })).toThrow("just made this file");
+  expect([existsSync(`${file}.new`), readFileSync(file).equals(before)]).toEqual([false, true]);
+  const open = fresh();
+  writeFileSync(`${open}.new`, "");
+  chmodSync(`${open}.new`, 0o666);
+  expect(() => openRpmbState(open, { create: CREATE })).toThrow("others may use this file");
+  const taken = path.join(folder, "taken");
+  mkdirSync(`${taken}.new`);
+  expect(() => openRpmbState(taken, { create: CREATE })).toThrow("cannot be made");
 });
 
 test("a file of another part, of none, or that others may use is refused, and says what to do", () => {
