@@ -1,9 +1,7 @@
 import { expect } from "@jest/globals";
 import { framesOf, stepsOf } from "../support/rpmb-steps.ts";
-import { scenariosOf } from "../support/target.ts";
 
 const check = stepsOf("rpmb/first-use");
-const test = scenariosOf("rpmb/first-use");
 
 /** Rows 4 to 10 of what happens on the first access (RPMB-5.5). */
 const FORMATTED = "r1@0 w1@0 r1@0 w1@2 r1@0 w1@0";
@@ -79,27 +77,5 @@ check(
   (outcome) => {
     expect(asked(outcome)).toEqual(ASKED);
     expect(outcome).toMatchObject({ key: "none", counter: 0 });
-  },
-);
-
-test(
-  "the key that is programmed is the derived one, whatever the part",
-  "keysOfSeveralParts",
-  async (run) => {
-    const { ids, ...rest } = (await run()) as { ids: string[] };
-    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{16}$/);
-    expect(ids).toHaveLength(4);
-    // A firmware update of the part changes nothing of its key.
-    expect(rest).toEqual({ sameAfterUpdate: true, different: 3 });
-  },
-);
-
-test(
-  "the key that is programmed is the derived one, whatever the build",
-  "keysOfSeveralBuilds",
-  async (run) => {
-    const { ids } = (await run()) as { ids: (string | null)[] };
-    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{16}$/);
-    expect(new Set(ids).size).toBe(5);
   },
 );
