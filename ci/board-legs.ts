@@ -7,6 +7,7 @@ import { fuzzOnBoard } from "./fuzz.ts";
 import { jest } from "./jest.ts";
 import { loadBoard } from "../harness/board/index.ts";
 import { BundleReader, readTimeline } from "../harness/run/index.ts";
+import { linuxRpmbLegs, rpmbLeg } from "./rpmb-legs.ts";
 import { add, type Counts, type Lane, show } from "./stages.ts";
 
 /** Cases of xtest 4.5 that run at level 0 in the suites regression and pkcs11. */
@@ -23,19 +24,10 @@ const SHORT_XTEST = [
   "pkcs11_1001",
   "pkcs11_1013",
 ];
-/** xtest's cases of trusted storage: create, write, delete, all of the API, usage, large objects. */
-const SHORT_STORAGE = ["6001", "6004", "6006", "6010", "6013", "6018"];
-const WHOLE_STORAGE = 20;
-/** What a case prints for the part of it that runs on RPMB storage (TEE_STORAGE_PRIVATE_RPMB). */
-const ON_RPMB = "Storage id: 80000100";
 /** The small amount takes under two minutes on two cores. */
 const BOARD_FUZZ = { seed: 1, small: ["--runs", "40"], large: ["--time", "10m"] } as const;
 /** The suites whose scenarios real secure worlds are put to. */
 const SCENARIOS = ["smc-abi", "normal-world", "mediator", "fuzz"];
-
-/** Runs of suite rpmb that each board shares with the emulated platform, and clauses that they reach, at least. */
-const FEWEST_RPMB_RUNS = 6;
-const FEWEST_RPMB_CLAUSES = 30;
 
 /** Everything that needs a real board; named boards are mandatory, so nothing here may be skipped. */
 export async function boardLegs(lane: Lane, board: string): Promise<void> {
@@ -57,7 +49,8 @@ export async function boardLegs(lane: Lane, board: string): Promise<void> {
     await guestLegs(lane, board, imageDir);
     return;
   }
-  if (conduits.includes("vm") && bridge !== undefined && bridge.guest === undefined) {
+  // The fuzzer's model is Debian's own virtualized build, which has no RPMB.
+  if (conduits.includes("vm") && bridge !== undefined && rpmb === undefined) {
     const nightly = process.env["LOCKSTEP_BUDGET"] === "nightly";
     const seed = nightly ? Math.floor(Math.random() * 2 ** 32) : BOARD_FUZZ.seed;
     const amount = nightly ? BOARD_FUZZ.large : BOARD_FUZZ.small;
@@ -104,21 +97,6 @@ export async function matrixLeg(lane: Lane, boards: readonly string[]): Promise<
   });
 }
 
-/**
- * Suite rpmb on boards whose OP-TEE has RPMB storage, against parts that Lockstep serves: frame by frame
- * as the model. What needs another build of OP-TEE is skipped there, with the reason.
- */
-async function rpmbLeg(lane: Lane, boards: readonly string[]): Promise<void> {
-  await lane.stage(`scenarios of RPMB, ${boards.join(" ")}`, async (abort) => {
-    const targets = ["emulated", ...boards];
-    const run = await cli(["run", "--board", ...targets, "--suite", "rpmb", "--json"], abort);
-    return [
-      ...boards.map((board) => checkCompared(run, board, FEWEST_RPMB_RUNS)),
-      ...targets.map((target) => checkColumn(run, target, FEWEST_RPMB_CLAUSES)),
-    ].reduce(add, countRun(run, { exitCodes: [0] }));
-  });
-}
-
 /** A board with a hypervisor of its own: a part of xtest in its dom0. */
 async function guestLegs(lane: Lane, board: string, imageDir: string): Promise<void> {
   await lane.stage(`board tests, ${board}`, async (abort) => {
@@ -132,30 +110,6 @@ async function guestLegs(lane: Lane, board: string, imageDir: string): Promise<v
     const ran = run.document.cases.filter((one) => one.target === board && one.status === "pass");
     const text = `xtest in dom0 of ${board}: ${ran.length} of ${SHORT_XTEST.length} cases pass`;
     return add(countRun(run, { exitCodes: [0] }), check(ran.length === SHORT_XTEST.length, text));
-  });
-}
-
-/** A Linux with an RPMB part that Lockstep serves: mmc-utils and OP-TEE's storage on it. */
-async function linuxRpmbLegs(lane: Lane, board: string): Promise<void> {
-  await lane.stage(`board tests, ${board}`, async (abort) => {
-    const counts = await jest("rpmb", abort);
-    return { passed: counts.passed, failed: counts.failed + counts.skipped, skipped: 0 };
-  });
-  await lane.stage(`storage in xtest, ${board}`, async (abort) => {
-    const nightly = process.env["LOCKSTEP_BUDGET"] === "nightly";
-    const cases = nightly ? "6\\d{3}" : `(${SHORT_STORAGE.join("|")})`;
-    const filter = `^xtest\\.regression_${cases}$`;
-    const args = ["run", "--board", board, "--suite", "xtest", "--filter", filter, "--json"];
-    const run = await cli(args, abort);
-    const wanted = nightly ? WHOLE_STORAGE : SHORT_STORAGE.length;
-    const own = run.document.cases.filter((one) => one.target === board);
-    const onRpmb = own.filter(
-      ({ status, subcases = [] }) =>
-        status === "pass" &&
-        subcases.some((each) => each.title === ON_RPMB && each.status === "pass"),
-    );
-    const text = `xtest on ${board}: ${onRpmb.length} of ${wanted} storage cases pass on RPMB storage`;
-    return add(countRun(run, { exitCodes: [0] }), check(onRpmb.length === wanted, text));
   });
 }
 
