@@ -11,6 +11,7 @@ import { loadScenario } from "../../platform/index.ts";
 import type { CaseResult, SuiteSetup } from "../../run/index.ts";
 import { type ExpectedList, runXtest } from "../../xtest/index.ts";
 import { bootDeadline, type OpenedBoard, openBoardForCli } from "../open-board.ts";
+import { maskKeysOf } from "./board-keys.ts";
 import { BoardTarget } from "./board-target.ts";
 import { isBridged } from "./bridged.ts";
 import { runBridged } from "./bridged-run.ts";
@@ -28,6 +29,7 @@ const OPTEE_PACKAGE = "optee-os";
 
 /** Runs the suites on a real board: prepare, open, boot, run, leave as the board file says. */
 export async function runBoard(config: BoardConfig, session: RunSession): Promise<void> {
+  await maskKeysOf(config);
   const prepared = await ensurePrepared(config, session);
   // Before the image was made, its xtest was not known.
   const [problem, ...more] = await selectionProblems(config, session.context);
