@@ -1,4 +1,4 @@
-import { isPublished } from "./published-keys.ts";
+import { isPublishedWhole } from "./published-keys.ts";
 
 /** Where registered secrets come from; `SecretStore` of `base` is one. */
 export interface SecretSource {
@@ -50,7 +50,7 @@ export class KnownSecrets {
 
   /** A key (hexadecimal) that a console showed: wherever else it turns up, it is masked from now on. */
   learn(key: string): void {
-    if (this.#learnt >= MAX_LEARNT || isPublished(key)) return;
+    if (this.#learnt >= MAX_LEARNT || isPublishedWhole(key)) return;
     const before = this.#source.size;
     this.#source.add?.(key);
     if (this.#source.size > before) this.#learnt += 1;
@@ -62,7 +62,7 @@ export class KnownSecrets {
     const literals = new Map<string, Buffer>();
     this.#windows = new Set();
     for (const value of this.#source.asBytes().map((bytes) => bytes.toString("utf8"))) {
-      if (isPublished(value.toLowerCase()) || /^0+$/.test(value)) continue;
+      if (isPublishedWhole(value.trim()) || /^0+$/.test(value)) continue;
       for (const form of formsOf(value)) literals.set(form.toString("latin1"), form);
       for (const window of windowsOf(value)) this.#windows.add(window);
     }

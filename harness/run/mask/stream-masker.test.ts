@@ -125,6 +125,15 @@ describe("known secrets", () => {
     expect(subject.push(Buffer.from("late-secret\n")).bytes.toString()).toBe("***********\n");
   });
 
+  test("that everybody knows are left alone, and so are test patterns like them", () => {
+    const counting = "000102030405060708090a0b0c0d0e0f";
+    const { text, redactions } = feed(masker(counting, PUBLISHED, counting.toUpperCase()), [
+      Buffer.from(`${counting} ${spaced(counting)} ${PUBLISHED}\n`),
+    ]);
+    expect(text).toBe(`${counting} ${spaced(counting)} ${PUBLISHED}\n`);
+    expect(redactions).toEqual([]);
+  });
+
   test("of several lines are masked line by line, as a console prints them", () => {
     const pem = "-----BEGIN KEY-----\nMIIabcdefgh\nijklmnopqr\n-----END KEY-----";
     const { text } = feed(masker(pem), [
