@@ -14,7 +14,9 @@ export default {
       ...unit,
       displayName: "boards",
       testMatch: ["<rootDir>/dist/harness/**/*.board.test.js"],
-      testPathIgnorePatterns: ["/(?:xen|agent-imx|linux-rpmb|key-service)\\.board\\.test\\.js$"],
+      testPathIgnorePatterns: [
+        "/(?:xen|agent-imx|linux-rpmb|provision|key-service)\\.board\\.test\\.js$",
+      ],
     },
     {
       // Those that need a QEMU with the machine imx8mp-evk, and no image.
@@ -38,7 +40,7 @@ export default {
       // Those that need the image qemu-virt-rpmb.
       ...unit,
       displayName: "rpmb",
-      testMatch: ["<rootDir>/dist/harness/**/linux-rpmb.board.test.js"],
+      testMatch: ["<rootDir>/dist/harness/**/{linux-rpmb,provision}.board.test.js"],
     },
     {
       ...unit,

@@ -241,6 +241,31 @@ describe("on the state file of an emulated part", () => {
   });
 });
 
+test.each([
+  ["qemu-virt", "offline"],
+  ["emulated", "offline"],
+  ["emulated", "write-key-build"],
+])(
+  "a board of type %s whose part Lockstep keeps gets it by route %s, expendable or not",
+  async (type, route) => {
+    const part = `{ part: emulated, cid: ${CID}, size_multiplier: 1, state: unit.rpmb, optee: { huk: zero-stub, compat: true, write_key: true } }`;
+    desk.board(
+      "unit",
+      `type: ${type}\n${type === "emulated" ? "" : `image: ${type}\n`}rpmb: ${part}\n`,
+    );
+    const plan = await planOf("--board", "unit", "--route", route);
+    expect([plan.obstacles, existsSync(path.join(desk.cwd, "boards/unit.rpmb"))]).toEqual([
+      [],
+      false,
+    ]);
+    const perform = ["--perform", "--cid", CID, "--code", plan.confirmation?.code ?? ""];
+    const { code, stderr } = await here("--board", "unit", "--route", route, ...perform);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(await verdictOf("boards/unit.rpmb")).toBe("proven");
+    expect(readLedger(ledger()).entries[0]).toMatchObject({ board: "unit", emulated: true, route });
+  },
+);
+
 describe("plans from a board file alone", () => {
   const TYPE =
     "platform: hardware\nsoc: i.MX8M Plus\nconsoles: { c: { device: /dev/null } }\npower: { driver: none }\n";
@@ -344,11 +369,16 @@ describe("on a board's Linux, over SSH", () => {
   }
 
   onBoard(
-    `route offline: the key goes to mmc-utils on standard input and nowhere else, and is proven${because}`,
+    `route offline: the key goes to mmc-utils on standard input and nowhere else, and is proven; a unit that is not expendable gets no code${because}`,
     async () => {
-      await board("expendable: true\n");
+      await board("");
       secretFile("huk", HUK);
       const route = ["--route", "offline", "--huk", "@huk"];
+      const kept = await planned(...route);
+      expect(kept.obstacles).toEqual([expect.stringMatching(/`expendable: true`/)]);
+      expect([kept.confirmation, device.keyProgrammed]).toEqual([undefined, false]);
+      const file = path.join(desk.cwd, "boards", "desk.yaml");
+      writeFileSync(file, `${readFileSync(file, "utf8")}expendable: true\n`);
       const plan = await planned(...route);
       expect([plan.obstacles, plan.key?.id, device.keyProgrammed]).toEqual([
         [],
@@ -377,14 +407,6 @@ describe("on a board's Linux, over SSH", () => {
       }
     },
   );
-
-  onBoard(`a unit that is not expendable gets a plan and no code${because}`, async () => {
-    await board("");
-    const plan = await planned("--route", "offline", "--source", "zero-stub");
-    expect(plan.obstacles).toEqual([expect.stringMatching(/`expendable: true`/)]);
-    expect(plan.confirmation).toBeUndefined();
-    expect([device.keyProgrammed, mmc.calls]).toEqual([false, []]);
-  });
 
   onBoard(
     `route key-service: the key is read out, held against the derived one, and written${because}`,
