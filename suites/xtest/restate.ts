@@ -1,7 +1,14 @@
 import type { Scheduler, Task } from "../../harness/machine/index.ts";
 import type { Linux, TeecContext, TeecResult } from "../../harness/normal-world/index.ts";
 import { resultName } from "../../harness/optee-abi/index.ts";
-import type { Data, Scenario } from "../../harness/platform/index.ts";
+import {
+  BridgedPlatform,
+  type Data,
+  type EmulatedContext,
+  type Scenario,
+  type ScenarioContext,
+  type ScenarioPlatform,
+} from "../../harness/platform/index.ts";
 import type { SubcaseResult } from "../../harness/run/index.ts";
 
 /** What a case demands did not hold. */
@@ -43,13 +50,17 @@ export class Restatement {
   readonly tee: TeecContext;
   readonly linux: Linux;
   readonly scheduler: Scheduler;
+  /** The secure world is a real machine's, whose every SMC takes milliseconds. */
+  readonly isBridged: boolean;
   readonly subcases: SubcaseResult[] = [];
 
-  constructor(id: string, tee: TeecContext, linux: Linux, scheduler: Scheduler) {
+  constructor(id: string, context: ScenarioContext) {
+    const { platform } = context as EmulatedContext<ScenarioPlatform>;
     this.id = id;
-    this.tee = tee;
-    this.linux = linux;
-    this.scheduler = scheduler;
+    this.linux = context.guest().linux;
+    this.tee = context.client();
+    this.scheduler = context.scheduler;
+    this.isBridged = platform instanceof BridgedPlatform;
   }
 
   /** A subcase that cannot be re-stated. */
@@ -93,8 +104,7 @@ export function restate(
     clauses,
     interrupts,
     run: (context): Data => {
-      const { linux } = context.guest();
-      const run = new Restatement(id, context.client(), linux, context.scheduler);
+      const run = new Restatement(id, context);
       try {
         context.execute(body(run));
       } catch (error) {
