@@ -20,15 +20,15 @@ function* use(context: ScenarioContext): Task<number> {
 }
 
 /**
- * A blank part with the CID in `args` is used by an OP-TEE of any build. Gives OP-TEE's own first
+ * A blank part with the CID in `args` is used by an OP-TEE. Gives OP-TEE's own first
  * authenticated write, whose MAC nobody else can have made, and whether the part took it. Keys stay
  * where they are: of one that is programmed only the id is told.
  */
-export const ownWrite: Scenario = {
+const ownWrite = (anyBuild: boolean): Scenario => ({
   conduits: ["direct", "vm"],
   rules: "strict",
   clauses: ["RPMB-1.1", "RPMB-5.5.DUMMY_WRITE"],
-  rpmb: { route: "supplicant", anyBuild: true },
+  rpmb: { route: "supplicant", ...(anyBuild && { anyBuild }) },
   run(context, args) {
     const { part } = context.rpmb;
     part.replace({ cid: args as string });
@@ -55,4 +55,9 @@ export const ownWrite: Scenario = {
     const programmed = part.programmedKeyId ?? "";
     return { write, taken, reads, programmed, code, counter: part.writeCounter };
   },
-};
+});
+
+/** With the build whose key is known beforehand. */
+export const usual = ownWrite(false);
+/** With whatever build the board has: what `lockstep rpmb verify --over bridge` runs. */
+export const asBuilt = ownWrite(true);

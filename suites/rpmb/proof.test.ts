@@ -14,9 +14,9 @@ const CARD = "fe014e4d4d4330344742c8f6552a6115";
 
 test(
   "RPMB-1.1, RPMB-5.5.DUMMY_WRITE: OP-TEE's first write is under the key that it derived, and under no other",
-  "ownWrite",
+  "usual",
   async (run) => {
-    const seen = (await run("ownWrite", CARD)) as {
+    const seen = (await run("usual", CARD)) as {
       readonly write: string;
       readonly taken: boolean;
       readonly programmed: string;

@@ -17,7 +17,7 @@ import type { CliContext } from "../../context.ts";
 import { openBoardForCli } from "../../open-board.ts";
 import { ramFolder, tasOf } from "../../run-loop/bridged-run.ts";
 
-const SCENARIO = "rpmb/proof#ownWrite";
+const SCENARIO = "rpmb/proof#asBuilt";
 
 /** What an OP-TEE did with a blank part that Lockstep served to it. */
 export interface OpteeTraffic {
