@@ -21,7 +21,7 @@ import { chooseCombination } from "./choice.ts";
 import type { Combination, Narrowing } from "./combination.ts";
 import { interruptPeriodOf } from "./interrupt-period.ts";
 import { loadScenario } from "./reference.ts";
-import { requireBuild } from "./rpmb-setup.ts";
+import { requireRpmb } from "./rpmb-setup.ts";
 import { endOf, type RunEnd, SharedRun } from "./recording/index.ts";
 import {
   type Data,
@@ -100,10 +100,7 @@ export class BridgedTarget implements Target {
     const scenario = await loadScenario(reference, this.#options.root);
     const { narrowing } = this.#options;
     const combination = chooseCombination(scenario, reference, this.board, narrowing, on);
-    const { rpmb } = scenario;
-    if (rpmb !== undefined && (rpmb.anyBuild !== true || this.board.rpmb === undefined)) {
-      await requireBuild(this.board, rpmb.build ?? {});
-    }
+    await requireRpmb(this.board, scenario.rpmb);
     const everyUs = interruptPeriodOf(scenario);
     if (record === undefined) return await this.#execute(reference, args, combination, everyUs);
     const trace = (this.#trace ??= new SharedRun());

@@ -122,10 +122,23 @@ export function opteeBuildOf(build: RpmbBuildOptions, virtualized: boolean): Opt
 }
 
 /**
+ * Throws Skipped where a bridged board's OP-TEE is not one that a scenario is made for. Scenarios that say
+ * nothing of RPMB are held against a model without it: an OP-TEE that has it asks more, whatever it does.
+ */
+export async function requireRpmb(board: BoardConfig, setup: RpmbSetup | undefined): Promise<void> {
+  if (setup === undefined) {
+    if (board.rpmb?.emulated === undefined) return;
+    throw new Skipped(`is made for an OP-TEE without RPMB storage, board ${board.name} has it`);
+  }
+  if (setup.anyBuild === true && board.rpmb !== undefined) return;
+  await requireBuild(board, setup.build ?? {});
+}
+
+/**
  * Throws Skipped unless the OP-TEE of a bridged board is known to be built as wanted: what a board
  * file does not say is not taken for granted.
  */
-export async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions): Promise<void> {
+async function requireBuild(board: BoardConfig, wanted: RpmbBuildOptions): Promise<void> {
   const known = board.rpmb?.optee;
   if (known === undefined) {
     throw new Skipped(`needs an OP-TEE with RPMB storage, board ${board.name} has no \`rpmb\``);
