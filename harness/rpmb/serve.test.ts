@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { Duplex } from "node:stream";
-import { expect, test } from "@jest/globals";
+import { expect, jest, test } from "@jest/globals";
 import * as fc from "fast-check";
 import { budget, type Clock } from "../base/index.ts";
 import {
@@ -24,6 +24,8 @@ import {
   type ServeOptions,
 } from "./index.ts";
 import { keyRequest, readRequest, TEST_CID, TEST_KEY, writeRequest } from "./testing/host.ts";
+
+jest.setTimeout(120_000);
 
 const { OK, EIO, EINVAL, EPROTO, EMSGSIZE, EOPNOTSUPP, ETIMEDOUT } = RPMB_WIRE_STATUS;
 const { INFO, TRANSFER, WRITE, READ } = RPMB_WIRE_OP;
@@ -314,6 +316,6 @@ test("any bytes from a guest: nothing throws, nothing changes the part, and the 
       expect([writeCounter, secureWp, errors]).toEqual([0, { enable: 0, config: 0 }, []]);
       expect(Buffer.from(data).equals(Buffer.alloc(data.length))).toBe(true);
     }),
-    { numRuns: budget(60, 4000) },
+    { numRuns: budget(60, 2000) },
   );
 });

@@ -137,14 +137,14 @@ test("failures upon failures, the file opened and used in between: no state that
         if (!part.keyProgrammed) ok(part, keyRequest());
       }
     }),
-    { numRuns: budget(25, 3000) },
+    { numRuns: budget(25, 1500) },
   );
 });
 
 test("a disk that lies about what it has kept: the part is as it was at some moment, or the file is refused", () => {
   const random = new Random(5);
   let refused = 0;
-  for (let round = 0; round < budget(60, 4000); round += 1) {
+  for (let round = 0; round < budget(60, 1500); round += 1) {
     const { part, disk } = open(encodeState(blank().snapshot()));
     const states = new Set([stateOf(part)]);
     disk.honest = false;

@@ -267,7 +267,7 @@ test.each(LINK_FAULTS)(
 );
 
 test("several faults at once, boot after boot: an operation that was acknowledged stays, and a part answers only what its key has signed", () => {
-  for (let seed = 1; seed <= budget(12, 1500); seed += 1) {
+  for (let seed = 1; seed <= budget(12, 1000); seed += 1) {
     const random = new Random(seed);
     const { kit: before, device: part } = made(PRIVATE_RPMB);
     const device = part.copy();
