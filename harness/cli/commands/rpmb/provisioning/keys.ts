@@ -29,6 +29,7 @@ export async function makeDeriver(
   { config, view }: Subject,
 ): Promise<Deriver | undefined> {
   const { build } = view;
+  const opening = flags.identity === undefined ? {} : { identity: flags.identity };
   const compat = flags.compat && (build.compat ?? true);
   if (flags.source !== undefined || flags.huk !== undefined) {
     const request: RequestFlags = {
@@ -37,6 +38,7 @@ export async function makeDeriver(
       cid: "00".repeat(16),
       ...(flags.source !== undefined && { source: flags.source }),
       ...(flags.huk !== undefined && { huk: flags.huk }),
+      ...opening,
     };
     const made = await requestOf(context, request);
     return (cid) =>
@@ -56,7 +58,7 @@ export async function makeDeriver(
       planned(made.usage === "rpmb" ? { ...made, cid: Buffer.from(cid, "hex") } : made);
   }
   if (typeof build.huk !== "object") return undefined;
-  const [huk] = await hukInputs(context, {}, config);
+  const [huk] = await hukInputs(context, opening, config);
   if (huk === undefined) return undefined;
   return (cid) => planned({ usage: "rpmb", huk, compat, cid: Buffer.from(cid, "hex") });
 }

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { generateIdentity, identityToRecipient } from "age-encryption";
 import { CLAUSES } from "../../../../lockstep/index.ts";
-import { HAZARD_RULES, readLedger } from "../../../../provision/index.ts";
+import { HAZARD_RULES, makeSealer, readLedger } from "../../../../provision/index.ts";
 import {
   channelTo,
   deriveRpmbKey,
@@ -164,6 +164,17 @@ describe("on the state file of an emulated part", () => {
     const other = image("other.rpmb", "aa".repeat(16));
     const missing = await planOf("--image", other, ...opened.slice(2));
     expect(missing.obstacles[0]).toMatch(/no key for this part/);
+  });
+
+  test("route offline: a hardware unique key in an encrypted file is opened with its identity", async () => {
+    const identity = await generateIdentity();
+    const sealer = await makeSealer({ recipients: [await identityToRecipient(identity)] });
+    secretFile("huk.age", await sealer.seal(bytesOf(HUK)));
+    secretFile("identity", `${identity}\n`);
+    const words = ["--image", image(), "--route", "offline", "--huk", "@huk.age"];
+    const { key } = await planOf(...words, "--identity", "identity");
+    expect(key?.id).toBe(keyId(FROM_HUK));
+    expect((await here(...words)).code).toBe(2);
   });
 
   test("route key-service needs a board", async () => {

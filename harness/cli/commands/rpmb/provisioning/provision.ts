@@ -70,12 +70,15 @@ export function buildProvision(context: CliContext): Command {
       else await provision(context, flags);
     });
   return examples(command, [
-    ["lockstep rpmb provision --board shelf-3 --route offline --huk @huk", "the plan"],
+    ["lockstep rpmb provision --board shelf-3 --route offline --huk @huk", "plan it"],
     [
       "lockstep rpmb provision --board shelf-3 --route database --database lot7.csv --identity id",
-      "",
+      "of that lot",
     ],
-    ["lockstep rpmb provision --image part.rpmb --route offline --source zero-stub", "emulated"],
+    [
+      "lockstep rpmb provision --image part.rpmb --route offline --source zero-stub",
+      "an emulated part",
+    ],
     ["lockstep rpmb provision --ledger", "what was programmed"],
   ]);
 }
