@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { type BoardConfig, readSecret } from "../board/index.ts";
 import { CID, deriveRpmbKey, intoKey, rpmbTestKey, zeroHuk } from "../rpmb/index.ts";
-import { OPTEE_4_10, type OpteeBuild } from "../secure-world/index.ts";
+import { DEBIAN_4_10_RPMB, type OpteeBuild } from "../secure-world/index.ts";
 import { Skipped } from "./target.ts";
 
 /**
@@ -108,9 +108,7 @@ export function cidOf(hex: string): Uint8Array {
 export function opteeBuildOf(build: RpmbBuildOptions, virtualized: boolean): OpteeBuild {
   const { writeKey, testKey, compat, resetFat, reeFs } = { ...USUAL_BUILD, ...build };
   return {
-    ...OPTEE_4_10,
-    gitSha1: 0n,
-    threads: 2,
+    ...DEBIAN_4_10_RPMB,
     virtualization: virtualized,
     reeFs,
     rpmbFs: true,
