@@ -137,7 +137,8 @@ async function measureBridge(
     measure(names.console, atLeast(0.8, overConsole));
     measure(names.memory, { figures: memory });
     const agent = await benchAgent();
-    measure(names.agent, atLeast(0.7, agent.smc));
+    // No wire is as fast as a pty, and the loop by hand takes any bytes for an answer: no bar.
+    measure(names.agent, { figures: agent.smc });
     measure(names.agentWireSmc, atLeast(0.8, agent.wireSmc));
     measure(names.agentWireMemory, atLeast(0.8, agent.wireMemory));
     measure(names.agentMemory, { figures: agent.memory });
