@@ -6,7 +6,6 @@ import {
   exitCodeOf,
   InterruptedError,
   LockstepError,
-  secrets,
   UsageError,
 } from "../base/index.ts";
 import { buildCommand } from "./build-command.ts";
@@ -41,7 +40,7 @@ export async function runCli(argv: readonly string[], around: CliEnvironment): P
     return exit();
   } catch (error) {
     progress.end();
-    reportError(error, context, flags.debug);
+    await reportError(error, context, flags.debug);
     const code = exitCodeOf(error);
     return failureExit !== undefined && code !== EXIT.interrupted ? failureExit : code;
   } finally {
@@ -52,12 +51,18 @@ export async function runCli(argv: readonly string[], around: CliEnvironment): P
 const GLOBAL_FLAGS: ReadonlySet<string> = new Set(["--debug", "--no-color"]);
 
 /** Writes what a person needs to know of `error` to stderr; the stack only with `--debug`. */
-export function reportError(error: unknown, context: CliContext, debug: boolean): void {
-  const text = secrets.mask(printable(describeError(error)));
+export async function reportError(
+  error: unknown,
+  context: Pick<CliContext, "err" | "style">,
+  debug: boolean,
+): Promise<void> {
+  // What is quoted from a console may show a key that nothing has registered.
+  const { maskKeys } = await import("../run/index.ts");
+  const text = maskKeys(printable(describeError(error)));
   context.err(`${context.style.err.red("lockstep:")} ${text}`);
   if (!debug) return;
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    context.err(secrets.mask(printable(cause.stack ?? cause.message)));
+    context.err(maskKeys(printable(cause.stack ?? cause.message)));
   }
 }
 

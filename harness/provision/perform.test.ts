@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { describeError, packageRoot } from "../base/index.ts";
+import { describeError, InfrastructureError, packageRoot } from "../base/index.ts";
 import { EmmcRpmb, keyId, rpmbTestKey } from "../rpmb/index.ts";
 import { issueConfirmation } from "./confirmation.ts";
 import type { GuardClock } from "./guard-clock.ts";
@@ -407,6 +407,36 @@ describe("what stops in the middle is known afterwards", () => {
       kind: "done",
       note: "after an error: connection lost",
     });
+  });
+
+  test("an act that fails with the key on its console leaves nothing of it in ledger, note and error", async () => {
+    const digits = KEY.export().toString("hex");
+    const bytes = digits.match(/../g) ?? [];
+    const seen = [
+      "RPMB INIT: Writing Key value:",
+      `tee_rpmb_write_and_verify_key:1091 0000d3d0  ${bytes.slice(0, 16).join(" ")}`,
+      `tee_rpmb_write_and_verify_key:1091 0000d3e0  ${bytes.slice(16).join(" ")}`,
+    ].join("\n  | ");
+    const printed = new InfrastructureError("the trigger did not end in time", { seen });
+    const taken = attempt();
+    const { note } = await perform({
+      ...taken.options,
+      act: async () => {
+        await taken.options.act();
+        throw printed;
+      },
+    });
+    const blank = attempt();
+    const text = await refusal({
+      ...blank.options,
+      act: async () => await Promise.reject(printed),
+    });
+    for (const where of [note, text, readFileSync(ledger, "utf8")]) {
+      expect(where).toContain("Writing Key value");
+      for (const some of [0, 4, 8, 12, 16, 20, 24, 28]) {
+        expect(where).not.toContain(bytes.slice(some, some + 4).join(" "));
+      }
+    }
   });
 
   test("a part with another key than planned is a failure that names it", async () => {

@@ -14,6 +14,7 @@ import {
   type RpmbChannel,
   verifyKey,
 } from "../rpmb/index.ts";
+import { maskKeys } from "../run/index.ts";
 import { type ConfirmationBinding, consumeConfirmation } from "./confirmation.ts";
 import { type GuardClock, guardClock } from "./guard-clock.ts";
 import type { LedgerFact, LedgerIntent, PartEnd } from "./ledger/entry.ts";
@@ -264,11 +265,16 @@ async function act(
   throw failureOf(failure, judgement, left);
 }
 
-/** What an error says, with what was seen. */
+/**
+ * What an error says, with what was seen. It goes to the ledger, and may quote a console on which a
+ * write-key build has just printed the key.
+ */
 const tell = (error: unknown): string =>
-  error instanceof LockstepError && error.seen !== undefined
-    ? `${error.message}: ${error.seen}`
-    : messageOf(error);
+  maskKeys(
+    error instanceof LockstepError && error.seen !== undefined
+      ? `${error.message}: ${error.seen}`
+      : messageOf(error),
+  );
 
 function failureOf(failure: unknown, judgement: KeyJudgement, left: PartEnd): LockstepError {
   const [match] = judgement.matches;

@@ -6,6 +6,7 @@ export * from "./divergence-text.ts";
 export * from "./divergences.ts";
 export * from "./exit-code.ts";
 export * from "./lock.ts";
+export * from "./mask/mask-keys.ts";
 export * from "./model.ts";
 export * from "./sink.ts";
 export * from "./storage-proof.ts";
