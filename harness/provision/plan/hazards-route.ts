@@ -73,8 +73,9 @@ export const ROUTE_HAZARDS: readonly HazardRule[] = [
     find: (situation) => {
       const { route, board } = situation;
       const { supplicantEmulation: emulates, routing } = board.build;
-      if (emulates === false || routing === "kernel") return undefined;
       const swallows = route === "write-key-build";
+      // A write-key build goes through the supplicant, whatever the board's usual build does.
+      if (emulates === false || (routing === "kernel" && !swallows)) return undefined;
       if (emulates === undefined) {
         return {
           severity: "caution",

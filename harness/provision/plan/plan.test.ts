@@ -103,6 +103,14 @@ test.each<[string, string, Partial<Situation>]>([
   ],
   ["supplicant-emulation", "caution", { board: boardView({ build: { compat: true } }) }],
   [
+    "supplicant-emulation",
+    "stop",
+    {
+      route: "write-key-build",
+      board: boardView({ build: { supplicantEmulation: true, routing: "kernel" } }),
+    },
+  ],
+  [
     "kernel-routing",
     "note",
     { board: boardView({ build: { ...CLOSED_BUILD, routing: "kernel" } }) },

@@ -78,7 +78,7 @@ export interface Situation {
   readonly trigger: string;
   /** Whether programs are on the board; undefined where nobody looked. */
   readonly tools: { readonly mmc?: boolean; readonly keyClient?: boolean };
-  /** What the ledger knows of this part, and what it knows of this board with another. */
+  /** What the ledger knows of this part. */
   readonly history: {
     readonly programmed: readonly LedgerEntry[];
     readonly open: readonly LedgerIntent[];
