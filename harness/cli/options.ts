@@ -2,12 +2,20 @@ import { InvalidArgumentError } from "commander";
 import { UsageError } from "../base/index.ts";
 import type { CliContext } from "./context.ts";
 
-/** The board to work on: the one named, else LOCKSTEP_BOARD. Throws UsageError where there is neither. */
-export function boardName(given: string | undefined, context: CliContext, command: string): string {
+/**
+ * The board to work on: the one named, else LOCKSTEP_BOARD. Throws UsageError where there is neither,
+ * with `example` as a command line that names one.
+ */
+export function boardName(
+  given: string | undefined,
+  context: CliContext,
+  command: string,
+  example = `${command} qemu-virt`,
+): string {
   const name = given ?? context.env["LOCKSTEP_BOARD"];
   if (name !== undefined && name !== "") return name;
   throw new UsageError(`\`${command}\` needs a board`, {
-    next: `Name one, e.g. \`lockstep ${command} qemu-virt\`, or set LOCKSTEP_BOARD; \`lockstep boards\` lists them.`,
+    next: `Name one, e.g. \`lockstep ${example}\`, or set LOCKSTEP_BOARD; \`lockstep boards\` lists them.`,
   });
 }
 

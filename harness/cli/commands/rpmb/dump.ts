@@ -136,7 +136,10 @@ async function dumpImage(
 }
 
 async function dumpBoard(context: CliContext, flags: DumpFlags): Promise<DumpDocument> {
-  const config = await loadBoard(boardName(flags.board, context, "rpmb dump"), context);
+  const config = await loadBoard(
+    boardName(flags.board, context, "rpmb dump", "rpmb dump --board shelf-3"),
+    context,
+  );
   const huks = await hukInputs(context, flags, config);
   const keyFile = await openKeyFile(context, flags);
   const given = await cidInput(context, flags);

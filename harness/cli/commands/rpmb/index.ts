@@ -16,7 +16,8 @@ export const build: CommandBuilder = (context) => {
   command.addCommand(buildProvision(context));
   return examples(command, [
     ["lockstep rpmb derive --huk @huk.bin --cid @/sys/block/mmcblk2/device/cid", "a part's key"],
-    ["lockstep rpmb verify --board shelf-3", "which key does this board's part really have?"],
+    ["lockstep rpmb verify --board shelf-3", "which key its part really has"],
     ["lockstep rpmb dump --image part.rpmb", "what is on an emulated part"],
+    ["lockstep rpmb provision --board shelf-3 --route offline --huk @huk.bin", "plan it"],
   ]);
 };

@@ -32,7 +32,10 @@ interface Asked {
 
 /** Asks the part of a board. Throws UsageError, InfrastructureError and what booting throws. */
 export async function verifyBoard(context: CliContext, flags: VerifyFlags): Promise<Verification> {
-  const config = await loadBoard(boardName(flags.board, context, "rpmb verify"), context);
+  const config = await loadBoard(
+    boardName(flags.board, context, "rpmb verify", "rpmb verify --board shelf-3"),
+    context,
+  );
   const huks = await hukInputs(context, flags, config);
   const givenCid = await cidInput(context, flags);
   const keyFile = await openKeyFile(context, flags);

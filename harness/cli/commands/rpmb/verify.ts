@@ -62,7 +62,7 @@ export function buildVerify(context: CliContext): Command {
     .option("--json", "print JSON")
     .action((flags: VerifyFlags) => verify(context, flags));
   return examples(command, [
-    ["lockstep rpmb verify --board shelf-3", "which key does this board's part have?"],
+    ["lockstep rpmb verify --board shelf-3", "which key has its part?"],
     [
       "lockstep rpmb verify --board shelf-3 --huk caam-open=@mkvb-open",
       "was it written while open?",
@@ -71,7 +71,7 @@ export function buildVerify(context: CliContext): Command {
       "lockstep rpmb verify --board shelf-3 --expect caam-closed/compat --huk caam-closed=-",
       "in CI",
     ],
-    ["lockstep rpmb verify --image part.rpmb --json", "the state file of an emulated part"],
+    ["lockstep rpmb verify --image part.rpmb --json", "an emulated part's file"],
   ]);
 }
 

@@ -27,7 +27,10 @@ export async function subjectOf(context: CliContext, flags: ProvisionFlags): Pro
       expected: "--board; LOCKSTEP_BOARD is not enough for what cannot be undone",
     });
   }
-  const config = await loadBoard(boardName(flags.board, context, "rpmb provision"), context);
+  const config = await loadBoard(
+    boardName(flags.board, context, "rpmb provision", "rpmb provision --board shelf-3"),
+    context,
+  );
   const state = config.rpmb?.emulated?.state;
   return { config, view: boardView(config), ...(state !== undefined && { state }) };
 }
