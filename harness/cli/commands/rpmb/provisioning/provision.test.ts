@@ -277,6 +277,23 @@ test.each([
   },
 );
 
+test.each(["write-key-build", "key-service"])(
+  "route %s sends nothing to another machine than the QEMU to which the part is served",
+  async (route) => {
+    desk.board(
+      "unit",
+      `type: qemu-virt\nimage: qemu-virt\nssh: { host: 192.0.2.1 }\nrpmb: { part: emulated, cid: ${CID}, state: unit.rpmb }\n`,
+    );
+    const words = ["--board", "unit", "--route", route];
+    const perform = ["--perform", "--cid", CID, "--code", "2222-2222"];
+    for (const more of [[], perform]) {
+      const { code, stderr } = await here(...words, ...more);
+      expect([code, stderr]).toEqual([2, expect.stringMatching(/commands to another machine/)]);
+    }
+    expect(readLedger(ledger()).entries).toEqual([]);
+  },
+);
+
 describe("plans from a board file alone", () => {
   const TYPE =
     "platform: hardware\nsoc: i.MX8M Plus\nconsoles: { c: { device: /dev/null } }\npower: { driver: none }\n";

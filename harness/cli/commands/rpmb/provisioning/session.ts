@@ -47,6 +47,15 @@ export async function withSession<T>(
       next: "Describe the board with its `rpmb.device`, or take route offline or database.",
     });
   }
+  if (served !== undefined && config.ssh !== undefined && config.ssh.host !== "forward") {
+    throw new UsageError(`route ${flags.route ?? ""} would send commands to another machine`, {
+      where: view.file,
+      expected:
+        "`ssh.host: forward`: the Linux to which Lockstep serves the part (`rpmb.part: emulated`)",
+      seen: `ssh.host: ${config.ssh.host}`,
+      next: "Describe a machine that has a part of its own by a board file with `rpmb.device`.",
+    });
+  }
   const board = await import("./board-session.ts");
   if (served !== undefined) return await board.onServedPart(context, flags, config, state, work);
   return await board.onDevice(context, flags, config, work);
