@@ -176,11 +176,39 @@ describe("a bad row", () => {
       "1 the line is not JSON",
       "2 the line is not a JSON objec",
       "3 the line is not a JSON objec",
-      "4 it has no CID",
+      "4 the CID is not 32 hexadecima",
       "5 it names no hardware unique ",
       "6 the line is longer than 6553",
     ]);
   });
+});
+
+test("a field that is misspelt in case is refused, as it would be passed on with what is in it", async () => {
+  for (const name of ["HUK", "Huk", "Compat", "HUK_REF", "Source"]) {
+    await expect(run(`cid,${name}\n${CID},${COUNTING}\n`)).rejects.toMatchObject({
+      exitCode: 2,
+      message: `the column "${name}" is written otherwise than its field`,
+    });
+    const row = JSON.stringify({ cid: CID, huk_ref: "zero-stub", [name]: COUNTING });
+    const spaced = JSON.stringify({ cid: CID, huk_ref: "zero-stub", [` ${name}`]: COUNTING });
+    const { text, reports } = await run(`${row}\n${spaced}\n`, { format: "jsonl" });
+    expect(text).toBe("");
+    const field = name.toLowerCase();
+    const report = `the field ${field} is written in another case, or with spaces`;
+    expect(reports).toEqual([`1 ${report}`, `2 ${report}`]);
+  }
+});
+
+test("numbers in JSON lines are values, and never as if they were not there", async () => {
+  const row = (more: object): string => `${JSON.stringify({ cid: CID, ...more })}\n`;
+  const ids = async (more: object): Promise<string> =>
+    (await run(row({ huk: COUNTING, ...more }), { format: "jsonl" })).text;
+  expect(await ids({ compat: 0 })).toContain(idOf(COUNTING, CID, false));
+  expect(await ids({ compat: 1 })).toContain(idOf(COUNTING, CID, true));
+  for (const more of [{ compat: 2 }, { compat: [] }, { huk: 7 }, { huk_ref: {} }, { source: 1 }]) {
+    const { text, counts } = await run(row({ huk: COUNTING, ...more }), { format: "jsonl" });
+    expect([more, text, counts.failed]).toEqual([more, "", 1]);
+  }
 });
 
 test("a CID with a wrong CRC is derived and reported, and ends a strict run", async () => {

@@ -37,6 +37,18 @@ export function makeReader(
   return format === "csv" ? new CsvRows(secret, added) : new JsonRows(secret, added);
 }
 
+/** What keys are derived from. */
+const INPUTS: readonly string[] = ["cid", "huk", "huk_ref", "source", "compat"];
+
+/**
+ * The field that `name` is but for its case or spaces around it: as it stands it would be passed on,
+ * secret or not, and the key derived without it.
+ */
+function misnamed(name: string): string | undefined {
+  const plain = name.trim().toLowerCase();
+  return plain !== name && INPUTS.includes(plain) ? plain : undefined;
+}
+
 const taken = (name: string): UsageError =>
   new UsageError(`the input has a field "${name}" already, which the output is to get`, {
     next: "Rename or remove it.",
@@ -94,6 +106,13 @@ class CsvRows implements BatchReader {
       const name = cell.trim();
       if (columns.has(name)) throw new UsageError(`two columns are named "${shown(name)}"`);
       if (this.#added.includes(name)) throw taken(name);
+      const meant = misnamed(name);
+      if (meant !== undefined) {
+        throw new UsageError(`the column "${name}" is written otherwise than its field`, {
+          expected: meant,
+          next: "Rename it: as it stands it would be passed on, and not used.",
+        });
+      }
       columns.set(name, at);
     }
     if (!columns.has("cid")) {
@@ -134,14 +153,19 @@ class JsonRows implements BatchReader {
     for (const name of this.#added) if (Object.hasOwn(row, name)) throw taken(name);
     const field = (name: string): string | undefined => {
       const value = Object.hasOwn(row, name) ? row[name] : undefined;
-      if (typeof value === "boolean") return String(value);
-      return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;
+      if (value === undefined || value === null) return undefined;
+      const text = typeof value === "string" ? value.trim() : JSON.stringify(value);
+      return text === "" ? undefined : text;
     };
     const write = (added: readonly string[]): string => {
       const more = added.map((value, at) => [this.#added[at] ?? "", value] as const);
       const kept = Object.entries(row).filter(([name]) => name !== this.#secret);
       return `${JSON.stringify(Object.fromEntries([...kept, ...more]))}\n`;
     };
-    return { line, field, write, ...(fault !== undefined && { fault }) };
+    const odd = Object.keys(row).find((name) => misnamed(name) !== undefined);
+    const wrong =
+      fault ??
+      (odd && `the field ${misnamed(odd) ?? ""} is written in another case, or with spaces`);
+    return { line, field, write, ...(wrong !== undefined && { fault: wrong }) };
   }
 }
