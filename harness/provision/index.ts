@@ -9,6 +9,7 @@ export { Ledger, ledgerFile, readLedger } from "./ledger/ledger.ts";
 export { type GuardClock, guardClock } from "./guard-clock.ts";
 export { type DryRun, dryRun } from "./dry-run.ts";
 export * from "./perform.ts";
+export { sameForKeys } from "./plan/hazards-part.ts";
 export type { Hazard, Severity } from "./plan/hazard.ts";
 export { HAZARD_RULES } from "./plan/hazards.ts";
 export { makePlan, type Plan } from "./plan/plan.ts";

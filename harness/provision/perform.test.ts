@@ -362,6 +362,28 @@ describe("what stops in the middle is known afterwards", () => {
     });
   });
 
+  test("an attempt before a firmware update of the part is closed as one on the same part", async () => {
+    const one = attempt();
+    const { id } = await interrupted(one.options);
+    const updated = `${CID.slice(0, 18)}43${CID.slice(20, 30)}2b`;
+    const part = livePart(new EmmcRpmb({ cid: Buffer.from(updated, "hex"), sizeMultiplier: 1 }));
+    const plan = makePlan(situation({ part: partView({ cid: updated }) }));
+    const { code } = issueConfirmation(env, bindingOf(plan));
+    const { settled } = await perform({
+      ...one.options,
+      plan,
+      part: part.part,
+      typedCid: updated,
+      code,
+      act: async () => {
+        await programKey(part.channel, KEY);
+        return "";
+      },
+    });
+    expect(settled.map((intent) => intent.id)).toEqual([id]);
+    expect(readLedger(ledger).open).toEqual([]);
+  });
+
   test("an attempt that wrote nothing is closed as blank, and the next goes on", async () => {
     const first = attempt();
     const { id } = await interrupted(first.options);

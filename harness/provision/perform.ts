@@ -19,6 +19,7 @@ import { type ConfirmationBinding, consumeConfirmation } from "./confirmation.ts
 import { type GuardClock, guardClock } from "./guard-clock.ts";
 import type { LedgerFact, LedgerIntent, PartEnd } from "./ledger/entry.ts";
 import { Ledger } from "./ledger/ledger.ts";
+import { sameForKeys } from "./plan/hazards-part.ts";
 import type { Plan } from "./plan/plan.ts";
 
 /** A part that can be asked again and again. */
@@ -168,7 +169,7 @@ function notBlank({ verdict, matches, reason }: KeyJudgement): UsageError {
 
 /** Closes attempts on this part whose end was never written, by what the part shows now. */
 function settle(ledger: Ledger, plan: Plan, now: KeyJudgement): LedgerIntent[] {
-  const open = ledger.reading.open.filter(({ cid }) => cid === plan.part?.cid);
+  const open = ledger.reading.open.filter(({ cid }) => sameForKeys(cid, plan.part?.cid ?? ""));
   const left = endOf(now);
   if (left === "unknown") return [];
   for (const { id, cid } of open) {

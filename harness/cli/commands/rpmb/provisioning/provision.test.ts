@@ -232,6 +232,17 @@ describe("on the state file of an emulated part", () => {
     expect(readLedger(ledger()).entries).toEqual([]);
   });
 
+  test("the ledger knows a part again after a firmware update of it", async () => {
+    const { confirmation } = await planOf("--image", image(), ...OFFLINE);
+    const perform = ["--perform", "--cid", CID, "--code", confirmation?.code ?? ""];
+    await here("--image", "part.rpmb", ...OFFLINE, ...perform);
+    const updated = `${CID.slice(0, 18)}43${CID.slice(20, 30)}2b`;
+    const again = await planOf("--image", image("updated.rpmb", updated), ...OFFLINE);
+    expect(again.hazards.map(({ id }) => id)).toContain("seen-before");
+    const other = await planOf("--image", image("other.rpmb", OTHER_CID), ...OFFLINE);
+    expect(other.hazards.map(({ id }) => id)).not.toContain("seen-before");
+  });
+
   test("the ledger shows what was done, and that somebody changed it", async () => {
     const file = image();
     const { confirmation } = await planOf("--image", file, ...OFFLINE);

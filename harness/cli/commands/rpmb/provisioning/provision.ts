@@ -13,6 +13,7 @@ import {
   type Plan,
   readLedger,
   ROUTES,
+  sameForKeys,
   type Situation,
 } from "../../../../provision/index.ts";
 import { keyCandidates, verifyKey } from "../../../../rpmb/index.ts";
@@ -204,6 +205,7 @@ async function keyFor(
   return flags.route === "key-service" ? undefined : deriver?.(cid);
 }
 
+/** What the ledger knows of the part, whatever firmware it had then: that changes PRV and CRC. */
 function historyOf(reading: LedgerReading, cid: string): Situation["history"] {
   const { entries, open, problems } = reading;
   const [problem] = problems;
@@ -212,9 +214,9 @@ function historyOf(reading: LedgerReading, cid: string): Situation["history"] {
     programmed: entries.filter(
       (entry) =>
         (entry.kind === "done" || (entry.kind === "settled" && entry.part === "programmed")) &&
-        entry.cid === cid,
+        sameForKeys(entry.cid, cid),
     ),
-    open: open.filter((entry) => entry.cid === cid),
+    open: open.filter((entry) => sameForKeys(entry.cid, cid)),
   };
 }
 
