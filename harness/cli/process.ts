@@ -1,4 +1,4 @@
-import { describeError, EXIT, exitCodeOf } from "../base/index.ts";
+import { describeError, EXIT, exitCodeOf, secrets } from "../base/index.ts";
 import { runCli } from "./app.ts";
 
 /** Binds the command line to this process: streams, signals, the exit. Never returns. */
@@ -17,8 +17,7 @@ export async function main(argv: readonly string[], version: string): Promise<ne
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
   process.on("uncaughtException", (error) => {
-    stderr.write(`lockstep: ${describeError(error)}\n`);
-    if (argv.includes("--debug")) stderr.write(`${error.stack ?? ""}\n`);
+    stderr.write(lastWords(error, argv.includes("--debug")));
     process.exit(exitCodeOf(error));
   });
 
@@ -31,6 +30,12 @@ export async function main(argv: readonly string[], version: string): Promise<ne
   });
   await Promise.all([stdout, stderr].map(flushed));
   process.exit(code);
+}
+
+/** What is said of an error that nobody caught, without the secrets that are known. */
+export function lastWords(error: Error, debug: boolean): string {
+  const stack = debug ? `${error.stack ?? ""}\n` : "";
+  return secrets.mask(`lockstep: ${describeError(error)}\n${stack}`);
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {

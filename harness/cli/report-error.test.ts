@@ -1,6 +1,7 @@
 import { expect, test } from "@jest/globals";
-import { DeadlineError } from "../base/index.ts";
+import { DeadlineError, secrets } from "../base/index.ts";
 import { reportError } from "./app.ts";
+import { lastWords } from "./process.ts";
 import { makeStyle } from "./style.ts";
 
 const KEY = "c1d2e3f405162738495a6b7c8d9eafb0213243546576879809bacbdcedfe0f1e";
@@ -36,4 +37,13 @@ test("an error that quotes a console on which a write-key build printed its key 
   for (let at = 0; at < pairs.length; at += 4) {
     expect(text).not.toContain(pairs.slice(at, at + 4).join(" "));
   }
+});
+
+test("an error that nobody caught shows no known secret, its stack neither", () => {
+  const secret = "correct-horse-4711";
+  secrets.add(secret);
+  const text = lastWords(new Error(`login with ${secret} failed`), true);
+  expect(text).toMatch(/^lockstep: internal error: login with \*+ failed/);
+  expect(text).toMatch(/\n +at /);
+  expect(text).not.toContain(secret);
 });
