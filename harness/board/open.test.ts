@@ -3,7 +3,13 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { Deadline, type LockstepError, silentProgress, TargetCrashError } from "../base/index.ts";
+import {
+  Deadline,
+  EXIT,
+  type LockstepError,
+  silentProgress,
+  TargetCrashError,
+} from "../base/index.ts";
 import type { BoardConfig, BootConfig } from "./file/model.ts";
 import type { Incident, LiveBoard } from "./live.ts";
 import { openBoard } from "./open.ts";
@@ -103,6 +109,22 @@ suite("a board whose power nobody can switch", () => {
 });
 
 suite(missing === undefined ? "a board on a pty" : `a board on a pty (skipped: ${missing})`, () => {
+  test(
+    "RPMB-5.2.NOT_PROGRAMMED: Linux of a build that programs a blank part is booted on expendable units only",
+    async () => {
+      const rpmb = { optee: { writeKey: true } };
+      const { board } = await start("good", { rpmb });
+      await board.transition("bootloader", soon());
+      const refused = board.transition("tee-ready", soon());
+      await expect(refused).rejects.toMatchObject({ exitCode: EXIT.usage });
+      await expect(refused).rejects.toThrow(/programs a blank RPMB part/);
+      const { board: spent } = await start("good", { rpmb, expendable: true });
+      await spent.transition("tee-ready", soon());
+      expect(spent.state).toBe("tee-ready");
+    },
+    TIMEOUT,
+  );
+
   test(
     "boots to the boot loader, on to Linux, and to a ready TEE; its versions are what it printed",
     async () => {

@@ -5,6 +5,7 @@ import {
   InterruptedError,
   LockstepError,
   type Progress,
+  UsageError,
 } from "../../base/index.ts";
 import type { Console } from "../console/console.ts";
 import type { BoardConfig, BootConfig } from "../file/model.ts";
@@ -201,6 +202,7 @@ export class BootStrategy {
   async #linux(deadline: Deadline): Promise<void> {
     const { boot, patterns } = this.#bootConfig();
     const { config, primary, detector, shell, ssh, gate } = this.#parts;
+    if (this.#state === "bootloader" || config.power.driver !== "none") refuseToProgram(config);
     await this.#stage("linux", boot.linux.timeoutMs, deadline, async (limit) => {
       if (this.#state === "bootloader") {
         detector.enter("booting");
@@ -300,4 +302,22 @@ export class BootStrategy {
     }
     return { boot, patterns };
   }
+}
+
+/**
+ * The first use of storage under Linux has a write-key build program a blank part, for ever (RPMB-5.2.2).
+ * Throws UsageError where that is no emulated part and the unit not one to be spent.
+ */
+function refuseToProgram({ name, file, platform, expendable, rpmb }: BoardConfig): void {
+  if (platform !== "hardware" || expendable || rpmb?.optee.writeKey !== true) return;
+  if (rpmb.emulated !== undefined) return;
+  throw new UsageError(
+    `Linux of board ${name} is not booted: its OP-TEE programs a blank RPMB part`,
+    {
+      where: file,
+      expected: "`expendable: true`, or an OP-TEE built without CFG_RPMB_WRITE_KEY",
+      seen: "`rpmb.optee.write_key: true`",
+      next: "Where the part has its key already and this build may stay, say `expendable: true` in the file.",
+    },
+  );
 }
