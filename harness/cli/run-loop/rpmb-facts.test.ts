@@ -131,13 +131,15 @@ describe("what stands behind RPMB", () => {
     const proven = establishRpmb(
       signs({ ...linux(REAL), asked: { before: read, after: { ...read, value: 9 } } }),
     );
-    expect(proven.rpmb).toBe("real");
+    expect([proven.rpmb, proven.huk]).toEqual(["real", "closed"]);
     expect(proven.rpmbEvidence.counter).toEqual({ before: 7, after: 9, authentic: true });
     expect(proven.rpmbEvidence.how.at(-1)).toMatch(/under the key caam-closed\/compat$/);
     const said = { value: 7, authentic: false };
     const unverified = establishRpmb(
       signs({ ...linux(REAL), asked: { before: said, after: read } }),
     );
+    const given = { ...read, route: "given/compat" };
+    expect(establishRpmb(signs({ ...linux(REAL), asked: { after: given } })).huk).toBeUndefined();
     expect(unverified.rpmbEvidence.counter).toEqual({ before: 7, after: 7, authentic: false });
   });
 });

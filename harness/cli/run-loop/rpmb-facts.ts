@@ -42,6 +42,8 @@ type Backend = FactsSheet["rpmb"];
 
 export interface RpmbFacts {
   readonly rpmb: Backend;
+  /** Which hardware unique key is in use, where the key in use proves it. */
+  readonly huk?: FactsSheet["huk"];
   readonly rpmbEvidence: RpmbEvidence;
 }
 
@@ -69,8 +71,20 @@ export function establishRpmb(signs: RpmbSigns): RpmbFacts {
   }
   const proof =
     route === undefined ? [] : [`an authenticated counter read is under the key ${route}`];
-  return { rpmb: backend, rpmbEvidence: evidence([...how, ...proof]) };
+  const huk = HUKS.get(route?.split("/")[0] ?? "");
+  return {
+    rpmb: backend,
+    ...(huk !== undefined && { huk }),
+    rpmbEvidence: evidence([...how, ...proof]),
+  };
 }
+
+/** What the source of a proven key says of the hardware unique key. */
+const HUKS: ReadonlyMap<string, FactsSheet["huk"]> = new Map([
+  ["zero-stub", "stub"],
+  ["caam-open", "open"],
+  ["caam-closed", "closed"],
+]);
 
 /** The backend, then what shows it. */
 function backendOf(signs: RpmbSigns): [Backend, ...string[]] {

@@ -135,6 +135,7 @@ export function joinRpmbFacts(linux: RpmbFacts, cases: readonly CaseResult[]): R
   const isKnown = stored || (linux.rpmb !== "unknown" && linux.rpmb !== "none");
   const how = [...linux.rpmbEvidence.how, ...scenarios.rpmbEvidence.how];
   return {
+    ...linux,
     rpmb: isKnown ? linux.rpmb : scenarios.rpmb,
     rpmbEvidence: { ...scenarios.rpmbEvidence, ...linux.rpmbEvidence, how },
   };
