@@ -95,8 +95,8 @@ export async function openBoard(
       ? undefined
       : new ConsoleShell(primary, {
           prompt: patterns.prompt,
-          // A pty of QEMU's loses nothing; a UART may.
-          verifyEcho: !("qemuSerial" in primaryConfig.port),
+          // A pty of QEMU's loses nothing; a UART may, and so may what needs a delay.
+          verifyEcho: !("qemuSerial" in primaryConfig.port) || config.characterDelayMs > 0,
           characterDelayMs: config.characterDelayMs,
           onBusy: (busy) => {
             detector.quoting(busy ? primary.name : undefined);
