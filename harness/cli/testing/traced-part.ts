@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import path from "node:path";
@@ -26,6 +26,8 @@ export interface TracedPart {
   readonly native: string;
   readonly seen: SeenTransfer[];
   stop(): Promise<void>;
+  /** How often our helper was started on the board, and where it is still. */
+  helpers(): { readonly ran: number; readonly left: readonly string[] };
 }
 
 /** What stands behind the device: frames there, frames back, or a negative errno. */
@@ -48,6 +50,7 @@ export async function startTracedPart(
   const tracer = path.join(dir, "mmc-tracer");
   const socket = path.join(dir, "part.sock");
   const native = path.join(dir, "lockstep-rpmb.native");
+  const places = path.join(dir, "helper-places");
   const source = path.join(packageRoot, "harness", "cli", "testing", "mmc-tracer.c");
   const made = spawnSync("gcc", ["-O1", "-o", tracer, source], { encoding: "utf8" });
   if (made.status !== 0) throw new Error(`gcc: ${made.stderr}`);
@@ -59,7 +62,7 @@ set -e
 gcc "$@"
 while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done
 mv "$out" ${native}
-printf '#!/bin/sh\\n[ $# = 1 ] && set -- "$1" ${sysfs}\\nexec ${tracer} ${socket} ${native} "$@"\\n' >"$out"
+printf '#!/bin/sh\\necho "$0" >>${places}\\n[ $# = 1 ] && set -- "$1" ${sysfs}\\nexec ${tracer} ${socket} ${native} "$@"\\n' >"$out"
 chmod 755 "$out"
 `,
   );
@@ -91,6 +94,10 @@ chmod 755 "$out"
     env: { PATH: `${bin}:${process.env["PATH"] ?? ""}` },
     native,
     seen,
+    helpers: () => {
+      const ran = readFileSync(places, "latin1").trim().split("\n");
+      return { ran: ran.length, left: ran.filter((each) => existsSync(path.dirname(each))) };
+    },
     stop: async () => {
       for (const link of sockets) link.destroy();
       server.close();
